@@ -1,0 +1,45 @@
+import { type Row, toTable } from './report.js'
+import { measureAllLogins } from './scenarios/logins.js'
+import { measureMemory } from './scenarios/memory.js'
+import { profileAll } from './scenarios/profiles.js'
+import { measureQueries } from './scenarios/queries.js'
+import { measureThroughput } from './scenarios/throughput.js'
+import { cleanUp, isCleaningUp } from './support/cleanup.js'
+import { createEnvironment } from './support/environment.js'
+import { type Options, readOptions, USAGE } from './support/options.js'
+
+function optionsOrUsage(): Options {
+  try {
+    return readOptions(process.argv.slice(2))
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}\n\n${USAGE}`)
+    process.exit(2)
+  }
+}
+
+async function measureAll(options: Options): Promise<{ rows: Row[]; profiles: string }> {
+  const environment = await createEnvironment(options)
+  const rows: Row[] = []
+  // Memory last: it shows what all the rest has left behind.
+  for (const measure of [measureThroughput, measureAllLogins, measureQueries, measureMemory]) {
+    rows.push(...(await measure(environment)))
+  }
+  return { rows, profiles: options.hasProfile ? await profileAll(environment) : '' }
+}
+
+const options = optionsOrUsage()
+let isFailed = true
+try {
+  const { rows, profiles } = await measureAll(options)
+  console.log(options.isJson ? JSON.stringify(rows, null, 2) : toTable(rows))
+  if (profiles && !options.isJson)
+    console.log(`
+${profiles}`)
+  isFailed = rows.some(({ target }) => target && !target.isMet)
+} catch (error) {
+  // After Ctrl-C, whatever still ran fails.
+  if (!isCleaningUp()) console.error(error)
+} finally {
+  await cleanUp()
+}
+process.exit(isFailed ? 1 : 0)

@@ -1,0 +1,148 @@
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import type { Config } from './config.js'
+import { printContract, schema } from './executable-schema.js'
+import { createClientReader } from './http/client.js'
+import { createErrorMasker } from './http/graphql-errors.js'
+import { createGraphqlRoute } from './http/graphql-route.js'
+import { createOperationsRoute } from './http/operations-route.js'
+import { MAILBOX_CSP, PAGE_CSP } from './http/page-layout.js'
+import { homePage, mailboxPage } from './http/pages.js'
+import { createPagesRoute } from './http/pages-route.js'
+import { send, sendJson } from './http/responses.js'
+import { createHttpServer, type Handler, type Routes } from './http/server.js'
+import { createHttpTransport } from './http/transport.js'
+import { createWebSocketServer } from './http/websocket.js'
+import { createGraphql } from './http/yoga.js'
+import { isDatabaseUnavailable } from './infra/postgres.js'
+import type { Log } from './ports.js'
+import { createRuntime, type Replacements } from './runtime.js'
+
+const DRAIN_MS = 10_000
+const SWEEP_MS = 50
+
+const html = (response: Parameters<Handler>[0]['response'], csp: string, page: string) => {
+  response.setHeader('content-security-policy', csp)
+  send(response, 200, 'text/html; charset=utf-8', page)
+}
+
+/** The composition root: the whole server, ready to listen. */
+export async function createApp(config: Config, log: Log, replacements: Replacements = {}) {
+  let port = config.port
+  const urls = {
+    public: () => config.urls.public ?? `http://localhost:${port}`,
+    frontend: () => config.urls.frontend ?? urls.public(),
+  }
+  /** Where the server listens; a page of its own may be opened there too, unless it says that it is elsewhere. */
+  const address = () => `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`
+  const ownOrigins = () =>
+    [urls.public(), urls.frontend(), ...(config.urls.public ? [] : [address()])].map((url) => new URL(url).origin)
+  const isAllowedOrigin = (origin: string) => (config.corsOrigins ?? ownOrigins()).includes(origin)
+  const isTrustedOrigin = (origin: string) => (config.csrfOrigins ?? ownOrigins()).includes(origin)
+
+  const runtime = await createRuntime(config, log, urls, replacements)
+  const { services, clock, db, redis, jobs, metrics, mailer, mailbox } = runtime
+  const { prisma } = db
+  const maskError = createErrorMasker(isDatabaseUnavailable)
+  const readClient = createClientReader(config.trustedProxies, runtime.geo)
+  const graphql = createGraphql({
+    ...{ schema, services, prisma, maskError, log, onField: metrics.operation },
+    hasGraphiql: config.graphiql,
+    hasIntrospection: config.introspection,
+  })
+  const sockets = createWebSocketServer({
+    graphql,
+    services,
+    prisma,
+    clock,
+    maskError,
+    log,
+    readClient,
+    isTrustedOrigin,
+  })
+  const graphqlRoute = createGraphqlRoute({
+    ...{ graphql, maskError, log, isAllowedOrigin, maxInFlight: config.maxInFlight, hasGraphiql: config.graphiql },
+  })
+  const pages = createPagesRoute({
+    ...{ graphql, maskError, log, continueUrl: () => config.urls.frontend },
+    requirements: services.policy.requirements,
+  })
+  const operations = createOperationsRoute({
+    ...{
+      services,
+      clock,
+      cronSecret: config.cronSecret,
+      metricsToken: config.metricsToken,
+      renderMetrics: metrics.render,
+    },
+    health: {
+      database: db.isReachable,
+      cache: redis?.isReachable ?? null,
+      jobs: jobs.isRunning,
+      mail: mailer.isReachable,
+    },
+  })
+
+  const showMailbox: Handler = async ({ request, response }) => {
+    const mails = (await mailbox?.mails()) ?? []
+    if (request.headers.accept?.includes('application/json')) return sendJson(response, 200, mails)
+    html(response, MAILBOX_CSP, mailboxPage(mails))
+  }
+  const home = homePage({ graphiql: config.graphiql, mailbox: mailbox !== null, schema: config.introspection })
+  const routes: Routes = {
+    '/': { GET: ({ response }) => html(response, PAGE_CSP, home) },
+    '/graphql': { '*': graphqlRoute },
+    '/verify-email': { '*': (exchange) => pages(exchange, '/verify-email') },
+    '/reset-password': { '*': (exchange) => pages(exchange, '/reset-password') },
+    '/health': { GET: operations.health },
+    '/health/live': { GET: operations.live },
+    '/health/ready': { GET: operations.ready },
+    '/metrics': { GET: operations.metrics },
+    '/.well-known/jwks.json': { GET: operations.jwks },
+    '/maintenance/flush-tokens': { POST: operations.flush },
+    ...(config.introspection && {
+      '/schema.graphql': { GET: ({ response }) => send(response, 200, 'text/plain; charset=utf-8', printContract()) },
+    }),
+    ...(mailbox && { '/dev/mailbox': { GET: showMailbox } }),
+  }
+  const transportSettings = {
+    csrfKeys: services.csrfKeys,
+    isTrustedOrigin,
+    isSecure: () => config.isProduction || urls.public().startsWith('https:'),
+    hasAccessCookie: config.accessTokenCookie,
+  }
+  const server = createHttpServer({
+    ...{ routes, isProduction: config.isProduction, log, readClient, maskError, onResponse: metrics.httpRequest },
+    openTransport: (request, response) => createHttpTransport(request, response, transportSettings),
+  })
+  sockets.attach(server)
+
+  return {
+    runtime,
+
+    /** Begins to serve and to work. Returns the URL where it can be reached. */
+    async listen(): Promise<string> {
+      await services.feed.start()
+      server.listen(config.port, config.host)
+      await once(server, 'listening')
+      port = (server.address() as AddressInfo).port
+      await jobs.start(services, mailer)
+      return address()
+    },
+
+    /** Stops accepting, lets requests and jobs under way finish, and ends everything that was begun. */
+    async close(): Promise<void> {
+      const closed = server.listening ? once(server, 'close') : null
+      if (closed) server.close()
+      await sockets.close()
+      services.alerts.close()
+      // A connection whose last response has just ended is idle only from then on.
+      const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
+      const cutOff = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
+      await closed
+      clearInterval(sweep)
+      clearTimeout(cutOff)
+      await runtime.close()
+    },
+  }
+}

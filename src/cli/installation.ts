@@ -1,0 +1,47 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { v4 as uuid } from 'uuid'
+import { type Config, loadConfig } from '../config.js'
+import { runningPostgresUrl } from '../infra/embedded-postgres.js'
+import { createLog } from '../infra/log.js'
+import { createRuntime, type Runtime } from '../runtime.js'
+import { byServer, type Client } from '../services/client.js'
+
+const REDIS_ATTEMPTS = 20
+const REDIS_RETRY_MS = 100
+
+/** The embedded database belongs to one process: where a server runs, it is that server's. */
+async function findDatabase(config: Config): Promise<Config> {
+  const url = config.database.url ?? (await runningPostgresUrl(config.dataDir)) ?? undefined
+  return { ...config, database: { ...config.database, url } }
+}
+
+async function isReachable(redis: NonNullable<Runtime['redis']>): Promise<boolean> {
+  for (let attempt = 1; attempt <= REDIS_ATTEMPTS; attempt += 1) {
+    if (await redis.isReachable()) return true
+    await sleep(REDIS_RETRY_MS)
+  }
+  return false
+}
+
+/**
+ * Connects to the installation that the environment describes, migrates its database, does the work and disconnects.
+ * Mails that the work causes are enqueued; a server sends them. `operator` stands in the audit log as who did it.
+ */
+export async function withInstallation<T>(work: (runtime: Runtime, operator: Client) => Promise<T>): Promise<T> {
+  const config = await findDatabase(loadConfig(process.env))
+  const log = createLog(
+    { ...config.log, level: config.log.level === 'info' ? 'warn' : config.log.level },
+    process.stderr,
+  )
+  const publicUrl = () => config.urls.public ?? `http://localhost:${config.port}`
+  const urls = { public: publicUrl, frontend: () => config.urls.frontend ?? publicUrl() }
+  const runtime = await createRuntime(config, log, urls)
+  try {
+    if (runtime.redis && !(await isReachable(runtime.redis))) {
+      log.warn({}, 'Redis is not reachable: servers that reach it may not notice a change for a while')
+    }
+    return await work(runtime, byServer(`cli-${uuid()}`))
+  } finally {
+    await runtime.close()
+  }
+}

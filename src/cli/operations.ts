@@ -1,0 +1,42 @@
+import type { Command } from 'commander'
+import { withInstallation } from './installation.js'
+import { examples, print } from './output.js'
+
+export function addMigrateCommand(program: Command): void {
+  program
+    .command('migrate')
+    .description('bring the database up to date, as every start of a server does')
+    .addHelpText('after', examples('migrate', 'migrate --json'))
+    .action(async (_options, command: Command) => {
+      const applied = await withInstallation(async (runtime) => runtime.applied)
+      const text = applied.length > 0 ? `Applied:\n${applied.join('\n')}` : 'The database is up to date.'
+      print(command, { applied }, text)
+    })
+}
+
+export function addKeyCommands(program: Command): void {
+  program
+    .command('keys')
+    .description('keys that sign access tokens')
+    .command('rotate')
+    .description('sign with a new key from now on; tokens that are out stay valid until they expire')
+    .addHelpText('after', examples('keys rotate', 'keys rotate --json'))
+    .action(async (_options, command: Command) => {
+      const kid = await withInstallation(({ services }) => services.signingKeys.rotate())
+      print(command, { kid }, `The new key is ${kid}. Servers take it up within a minute.`)
+    })
+}
+
+export function addMaintenanceCommands(program: Command): void {
+  program
+    .command('maintenance')
+    .description('housekeeping')
+    .command('flush')
+    .description('remove what has expired, as servers do every hour')
+    .addHelpText('after', examples('maintenance flush', 'maintenance flush --json'))
+    .action(async (_options, command: Command) => {
+      const purged = await withInstallation(({ services }) => services.maintenance.purge())
+      const lines = Object.entries(purged).map(([kind, count]) => `${kind}: ${count}`)
+      print(command, { purged }, `Removed:\n${lines.join('\n')}`)
+    })
+}

@@ -1,0 +1,26 @@
+import type { Command } from 'commander'
+
+/** Ends the help of a command with lines that can be copied. */
+export const examples = (...lines: string[]): string =>
+  `\nExamples:\n${lines.map((line) => `  $ npm run cli -- ${line}`).join('\n')}`
+
+/** Prints a result: as JSON with --json, else as the text. */
+export function print(command: Command, result: unknown, text: string): void {
+  const { json } = command.optsWithGlobals<{ json?: boolean }>()
+  process.stdout.write(`${json ? JSON.stringify(result, null, 2) : text}\n`)
+}
+
+/** Columns as wide as their longest cell. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const lines = [head, ...rows]
+  const widths = head.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))
+  const toText = (line: readonly string[]) => line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')
+  return lines.map((line) => toText(line).trimEnd()).join('\n')
+}
+
+/** What went wrong, for an operator: drivers report some failures with a code and no words. */
+export function describeFailure(error: unknown): string {
+  if (error instanceof AggregateError) return error.errors.map(describeFailure).join('\n')
+  if (!(error instanceof Error)) return String(error)
+  return error.message || String((error as { code?: unknown }).code ?? error.name)
+}

@@ -1,0 +1,245 @@
+import { existsSync } from 'node:fs'
+import { isIP } from 'node:net'
+import ms, { type StringValue } from 'ms'
+import { z } from 'zod'
+import { DEFAULT_RATE_LIMITS, parseRateLimits, type RateLimits } from './rate-limits.js'
+
+/** A duration such as `900s`, `15m`, `1h` or `14d`, in milliseconds. */
+const duration = (initial: StringValue, minimumMs = 1000) =>
+  z
+    .string()
+    .regex(/^\d+(ms|s|m|h|d)$/, 'must be a duration such as 900s, 15m, 1h or 14d')
+    .default(initial)
+    .transform((text) => ms(text as StringValue))
+    .refine((value) => value >= minimumMs, `must be at least ${ms(minimumMs)}`)
+const integer = (initial: number, min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, 'must be a whole number')
+    .default(String(initial))
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+const flag = z.enum(['true', 'false'], 'must be true or false')
+const toList = (text: string) =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean)
+const url = (...protocols: string[]) =>
+  z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
+    error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+  })
+const urls = (...protocols: string[]) =>
+  z
+    .string()
+    .transform(toList)
+    .pipe(z.array(url(...protocols)).min(1))
+const secrets = z
+  .string()
+  .transform(toList)
+  .pipe(z.array(z.string().refine((key) => Buffer.byteLength(key) >= 32, 'must have at least 32 bytes')).min(1))
+const base = url('http:', 'https:').transform((text) => text.replace(/\/+$/, ''))
+const origins = z
+  .string()
+  .transform(toList)
+  .pipe(
+    z.array(
+      url('http:', 'https:').refine((text) => new URL(text).origin === text, 'must be an exact origin, without a path'),
+    ),
+  )
+const cidr = z.string().refine((text) => {
+  const [address = '', bits, ...rest] = text.split('/')
+  const width = isIP(address) === 6 ? 128 : 32
+  return (
+    isIP(address) !== 0 && rest.length === 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= width))
+  )
+}, 'must be addresses or CIDR ranges')
+
+/** Every setting that the server reads, with its default. The reference is docs/configuration.md. */
+const shape = {
+  NODE_ENV: z.enum(['development', 'test', 'production']).default('development'),
+  HOST: z.string().default('127.0.0.1'),
+  PORT: integer(4000, 0, 65535),
+  DATA_DIR: z.string().default('.data'),
+  DATABASE_URL: url('postgres:', 'postgresql:').optional(),
+  DATABASE_POOL_SIZE: integer(10, 2, 1000),
+  REDIS_URL: urls('redis:', 'rediss:').optional(),
+  PUBLIC_URL: base.optional(),
+  FRONTEND_URL: base.optional(),
+  SMTP_URL: url('smtp:', 'smtps:').optional(),
+  MAIL_FROM: z.string().default('Portcullis <no-reply@localhost>'),
+  CORS_ALLOWED_ORIGINS: origins.optional(),
+  CSRF_TRUSTED_ORIGINS: origins.optional(),
+  TRUSTED_PROXIES: z.string().default('').transform(toList).pipe(z.array(cidr)),
+  SECRET_KEY: secrets.optional(),
+  JWT_ALGORITHM: z.enum(['EdDSA', 'ES256', 'RS256', 'HS256']).default('EdDSA'),
+  JWT_SIGNING_KEY: secrets.optional(),
+  JWT_ISSUER: z.string().optional(),
+  JWT_AUDIENCE: z.string().optional(),
+  ACCESS_TOKEN_LIFETIME: duration('15m'),
+  REFRESH_TOKEN_LIFETIME: duration('7d'),
+  REMEMBER_ME_LIFETIME: duration('14d'),
+  SESSION_IDLE_TIMEOUT: duration('7d'),
+  REFRESH_GRACE_PERIOD: duration('30s', 0),
+  REQUIRE_VERIFIED_EMAIL: flag.default('true'),
+  EMAIL_VERIFICATION_LIFETIME: duration('24h'),
+  PASSWORD_RESET_LIFETIME: duration('10m'),
+  EXCHANGE_TOKEN_LIFETIME: duration('60s'),
+  PASSWORD_MIN_LENGTH: integer(12, 8, 128),
+  PASSWORD_MAX_LENGTH: integer(128, 64, 1024),
+  PASSWORD_MIN_SCORE: integer(3, 0, 4),
+  PASSWORD_REQUIRED_CLASSES: z
+    .string()
+    .default('')
+    .transform(toList)
+    .pipe(z.array(z.enum(['upper', 'lower', 'digit', 'symbol']))),
+  PASSWORD_HISTORY: integer(5, 0, 50),
+  PASSWORD_HASH_MEMORY_KIB: integer(19456, 8, 4_194_304),
+  PASSWORD_HASH_ITERATIONS: integer(2, 1, 100),
+  PASSWORD_HASH_PARALLELISM: integer(1, 1, 16),
+  BREACH_CHECK_URL: z
+    .union([z.literal('off'), url('http:', 'https:')])
+    .default('https://api.pwnedpasswords.com/range/'),
+  LOCKOUT_THRESHOLD: integer(5, 1, 1000),
+  LOCKOUT_DURATION: duration('30m'),
+  RATE_LIMITS: z.string().optional(),
+  ACCESS_TOKEN_COOKIE: flag.default('false'),
+  MAX_CONCURRENT_SESSIONS: integer(50, 1, 10_000),
+  AUDIT_RETENTION: duration('365d'),
+  GEOIP_DATABASE: z.string().refine(existsSync, 'must be the path of an existing file').optional(),
+  MAX_IN_FLIGHT: integer(1000, 1, 1_000_000),
+  HASH_QUEUE_LENGTH: integer(200, 1, 100_000),
+  CRON_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
+  METRICS_TOKEN: z.string().min(16, 'must have at least 16 characters').optional(),
+  GRAPHIQL: flag.optional(),
+  INTROSPECTION: flag.optional(),
+  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  LOG_FORMAT: z.enum(['pretty', 'json']).optional(),
+}
+const schema = z.object(shape)
+
+/**
+ * The names of all settings, for the checks that keep the documentation true.
+ * @internal
+ */
+export const SETTINGS = Object.keys(shape)
+
+/** What is wrong with the environment: one line for each problem. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[]
+  constructor(problems: readonly string[]) {
+    super(`The configuration is not valid:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    this.problems = problems
+  }
+}
+
+type Settings = z.infer<typeof schema>
+const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/
+
+function productionProblems(env: Settings): string[] {
+  const isInsecureUrl = env.PUBLIC_URL?.startsWith('http:') && !LOOPBACK.test(new URL(env.PUBLIC_URL).hostname)
+  return [
+    !env.DATABASE_URL && 'DATABASE_URL: required in production',
+    !env.SECRET_KEY && 'SECRET_KEY: required in production (32 bytes or more, e.g. from `openssl rand -base64 48`)',
+    !env.SMTP_URL && 'SMTP_URL: required in production',
+    isInsecureUrl && 'PUBLIC_URL: must be https: in production, unless it is loopback',
+    env.RATE_LIMITS === 'off' && 'RATE_LIMITS: cannot be off in production',
+  ].filter((problem) => typeof problem === 'string')
+}
+
+function rateLimits(env: Settings, problems: string[]): RateLimits | null {
+  const isProduction = env.NODE_ENV === 'production'
+  const defaults = DEFAULT_RATE_LIMITS(isProduction)
+  if (env.RATE_LIMITS === 'off') return null
+  const { limits, problem } = parseRateLimits(env.RATE_LIMITS ?? '', defaults)
+  if (problem) problems.push(`RATE_LIMITS: ${problem}`)
+  return limits
+}
+
+/** Reads and validates the environment. Throws ConfigError with everything that is wrong with it. */
+export function loadConfig(environment: Record<string, string | undefined>) {
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
+  )
+  const parsed = schema.safeParse(given)
+  if (!parsed.success) {
+    throw new ConfigError(parsed.error.issues.map((issue) => `${String(issue.path[0])}: ${issue.message}`))
+  }
+  const env = parsed.data
+  const isProduction = env.NODE_ENV === 'production'
+  const problems = isProduction ? productionProblems(env) : []
+  const limits = rateLimits(env, problems)
+  if (env.JWT_ALGORITHM === 'HS256' && !env.JWT_SIGNING_KEY) problems.push('JWT_SIGNING_KEY: required for HS256')
+  if (env.PASSWORD_MIN_LENGTH > env.PASSWORD_MAX_LENGTH)
+    problems.push('PASSWORD_MIN_LENGTH: exceeds PASSWORD_MAX_LENGTH')
+  if (problems.length > 0) throw new ConfigError(problems)
+
+  return deepFreeze({
+    isProduction,
+    host: env.HOST,
+    port: env.PORT,
+    dataDir: env.DATA_DIR,
+    /** Undefined until the server listens on a port of the system's choice. */
+    urls: { public: env.PUBLIC_URL, frontend: env.FRONTEND_URL },
+    database: { url: env.DATABASE_URL, poolSize: env.DATABASE_POOL_SIZE },
+    redisUrls: env.REDIS_URL,
+    mail: { smtpUrl: env.SMTP_URL, from: env.MAIL_FROM },
+    corsOrigins: env.CORS_ALLOWED_ORIGINS,
+    csrfOrigins: env.CSRF_TRUSTED_ORIGINS,
+    trustedProxies: env.TRUSTED_PROXIES,
+    secretKeys: env.SECRET_KEY,
+    jwt: {
+      algorithm: env.JWT_ALGORITHM,
+      hmacKeys: env.JWT_SIGNING_KEY ?? [],
+      issuer: env.JWT_ISSUER,
+      audience: env.JWT_AUDIENCE,
+      lifetimeMs: env.ACCESS_TOKEN_LIFETIME,
+    },
+    accessTokenCookie: env.ACCESS_TOKEN_COOKIE === 'true',
+    sessions: {
+      lifetimeMs: env.REFRESH_TOKEN_LIFETIME,
+      rememberMeLifetimeMs: env.REMEMBER_ME_LIFETIME,
+      idleTimeoutMs: env.SESSION_IDLE_TIMEOUT,
+      refreshGraceMs: env.REFRESH_GRACE_PERIOD,
+      maxConcurrent: env.MAX_CONCURRENT_SESSIONS,
+    },
+    requireVerifiedEmail: env.REQUIRE_VERIFIED_EMAIL === 'true',
+    oneTimeTokens: {
+      EMAIL_VERIFICATION: env.EMAIL_VERIFICATION_LIFETIME,
+      PASSWORD_RESET: env.PASSWORD_RESET_LIFETIME,
+      EXCHANGE: env.EXCHANGE_TOKEN_LIFETIME,
+    },
+    passwords: {
+      minLength: env.PASSWORD_MIN_LENGTH,
+      maxLength: env.PASSWORD_MAX_LENGTH,
+      minScore: env.PASSWORD_MIN_SCORE,
+      requiredClasses: env.PASSWORD_REQUIRED_CLASSES,
+      history: env.PASSWORD_HISTORY,
+      breachCheckUrl: env.BREACH_CHECK_URL === 'off' ? null : env.BREACH_CHECK_URL,
+    },
+    hashing: {
+      memoryKib: env.PASSWORD_HASH_MEMORY_KIB,
+      iterations: env.PASSWORD_HASH_ITERATIONS,
+      parallelism: env.PASSWORD_HASH_PARALLELISM,
+      queueLength: env.HASH_QUEUE_LENGTH,
+    },
+    lockout: { threshold: env.LOCKOUT_THRESHOLD, durationMs: env.LOCKOUT_DURATION },
+    /** Null: no limits. */
+    rateLimits: limits,
+    auditRetentionMs: env.AUDIT_RETENTION,
+    geoipDatabase: env.GEOIP_DATABASE,
+    maxInFlight: env.MAX_IN_FLIGHT,
+    cronSecret: env.CRON_SECRET,
+    metricsToken: env.METRICS_TOKEN,
+    graphiql: env.GRAPHIQL ? env.GRAPHIQL === 'true' : !isProduction,
+    introspection: env.INTROSPECTION ? env.INTROSPECTION === 'true' : !isProduction,
+    log: { level: env.LOG_LEVEL, format: env.LOG_FORMAT ?? (isProduction ? 'json' : 'pretty') },
+  } as const)
+}
+
+export type Config = ReturnType<typeof loadConfig>
+
+function deepFreeze<T extends object>(value: T): Readonly<T> {
+  for (const child of Object.values(value)) if (child && typeof child === 'object') deepFreeze(child)
+  return Object.freeze(value)
+}

@@ -1,0 +1,62 @@
+import { RequestError } from './errors.js'
+import type { PrismaClient } from './generated/prisma/client.js'
+import type { RateLimitVerdict } from './ports.js'
+import type { Client } from './services/client.js'
+import type { Services } from './services/index.js'
+import type { Loaders } from './services/records.js'
+import type { Viewer } from './services/viewers.js'
+
+/** What resolvers may do to the transport that carries the operation. */
+export interface Transport {
+  /** The refresh token of the cookie, if there is one. */
+  readonly refreshCookie: string | null
+  /** Throws CSRF_FAILED unless the request proves that it comes from a page of ours. */
+  assertCsrf(): void
+  /** Throws BAD_USER_INPUT where no cookie can be set, as over a WebSocket. */
+  assertCookies(): void
+  setTokenCookies(tokens: { refreshToken: string; refreshExpiresAt: Date; accessToken: string; expiresAt: Date }): void
+  clearTokenCookies(): void
+  /** The token of the CSRF cookie, which is set when it is missing or no longer good. */
+  csrfToken(): string
+  /** Tells the client how much of a limit is left. */
+  reportLimit(verdict: RateLimitVerdict): void
+}
+
+/** What every resolver gets, for one operation. */
+export interface Context {
+  services: Services
+  prisma: PrismaClient
+  loaders: Loaders
+  client: Client
+  transport: Transport
+  /** Null: not signed in. */
+  viewer: Viewer | null
+  /** True when not signed in only for want of the CSRF proof. */
+  isProofMissing: boolean
+  /** The session that this operation belongs to, or has just opened. */
+  currentSessionId: string | null
+}
+
+/** The viewer of a field whose scopes have already asked for one. */
+export function signedIn({ viewer }: Context): Viewer {
+  if (!viewer) throw new RequestError('UNAUTHENTICATED', 'Sign in first.')
+  return viewer
+}
+
+/** How a transport presents an operation. */
+export interface Caller {
+  client: Client
+  transport: Transport
+  accessToken: string | null
+  /** True when an access token in a cookie was left aside, because nothing proves that a page of ours sent it. */
+  isProofMissing: boolean
+}
+
+/** The context of one operation. Rejects when the viewer cannot be looked up: an outage never signs anybody in. */
+export async function createContext(services: Services, prisma: PrismaClient, caller: Caller): Promise<Context> {
+  const { client, transport, accessToken, isProofMissing } = caller
+  const loaders = services.records.forRequest()
+  const viewer = accessToken ? await services.viewers.authenticate(loaders, accessToken) : null
+  const currentSessionId = viewer?.session.id ?? null
+  return { services, prisma, loaders, client, transport, viewer, isProofMissing, currentSessionId }
+}

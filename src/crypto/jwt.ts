@@ -1,0 +1,81 @@
+import { type CryptoKey, errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
+
+export type JwtAlgorithm = 'EdDSA' | 'ES256' | 'RS256' | 'HS256'
+
+/** The claims of an access token (RFC 9068), as this server issues them. Times are seconds. */
+export interface AccessTokenClaims extends JWTPayload {
+  iss: string
+  sub: string
+  aud: string
+  exp: number
+  iat: number
+  nbf: number
+  jti: string
+  sid: string
+  auth_time: number
+  amr: string[]
+  email: string
+  role: string
+  permissions: string[]
+}
+
+export interface VerificationKey {
+  algorithm: JwtAlgorithm
+  key: CryptoKey | Uint8Array
+}
+
+export interface ExpectedToken {
+  algorithm: JwtAlgorithm
+  issuer: string
+  audience: string
+  now: Date
+  findKey(kid: string): Promise<VerificationKey | null>
+}
+
+/** What every access token says of its type (RFC 9068 section 2.1, RFC 8725 section 3.11). */
+const TYPE = 'at+jwt'
+const CLOCK_SKEW_SECONDS = 5
+/** Longer texts are refused unread. */
+const MAX_TOKEN_LENGTH = 8192
+const REQUIRED_CLAIMS = ['sub', 'sid', 'jti', 'iat', 'nbf', 'exp', 'auth_time']
+
+export function signAccessToken(
+  claims: AccessTokenClaims,
+  signer: { algorithm: JwtAlgorithm; kid: string; signingKey: CryptoKey | Uint8Array },
+): Promise<string> {
+  return new SignJWT(claims)
+    .setProtectedHeader({ alg: signer.algorithm, typ: TYPE, kid: signer.kid })
+    .sign(signer.signingKey)
+}
+
+/**
+ * Returns the claims of a token that is valid now; null for any other. The algorithm is ours, never the token's; the
+ * key is found by `kid` among our own only (RFC 8725 sections 3.1 and 3.10). Whether the session lives is not said here.
+ */
+export async function verifyAccessToken(token: string, expected: ExpectedToken): Promise<AccessTokenClaims | null> {
+  if (token.length > MAX_TOKEN_LENGTH) return null
+  try {
+    const { payload } = await jwtVerify<AccessTokenClaims>(
+      token,
+      async (header) => {
+        const found = header.kid ? await expected.findKey(header.kid) : null
+        if (found?.algorithm !== header.alg) throw new errors.JWKSNoMatchingKey()
+        return found.key
+      },
+      {
+        algorithms: [expected.algorithm],
+        typ: TYPE,
+        issuer: expected.issuer,
+        audience: expected.audience,
+        clockTolerance: CLOCK_SKEW_SECONDS,
+        requiredClaims: REQUIRED_CLAIMS,
+        currentDate: expected.now,
+      },
+    )
+    const latestStart = expected.now.getTime() / 1000 + CLOCK_SKEW_SECONDS
+    return payload.iat <= latestStart && typeof payload.sid === 'string' ? payload : null
+  } catch (error) {
+    if (error instanceof errors.JOSEError) return null
+    throw error
+  }
+}

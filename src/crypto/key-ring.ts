@@ -1,0 +1,24 @@
+import { deriveKey } from './secrets.js'
+
+/** Keys for one purpose, from the list of SECRET_KEYs: the first is used, the rest are still accepted. */
+export interface KeyRing {
+  readonly current: Buffer
+  readonly all: readonly Buffer[]
+}
+
+export type KeyPurpose = 'csrf' | 'one-time-code' | 'throttle' | 'signing-keys' | 'mail' | 'breach-check'
+
+/** Derives an independent key ring for each purpose. */
+export function createKeyRings(secretKeys: readonly string[]): (purpose: KeyPurpose) => KeyRing {
+  const rings = new Map<KeyPurpose, KeyRing>()
+  return (purpose) => {
+    const known = rings.get(purpose)
+    if (known) return known
+    const all = secretKeys.map((secret) => deriveKey(secret, purpose))
+    const [current] = all
+    if (!current) throw new Error('At least one SECRET_KEY is needed')
+    const ring = { current, all }
+    rings.set(purpose, ring)
+    return ring
+  }
+}

@@ -1,0 +1,108 @@
+import type { Formats, Language, Origin } from './kinds.js'
+
+const place = ({ city, country }: Origin) => [city, country].filter(Boolean).join(', ') || 'Unknown'
+
+const origin = (data: Origin, formats: Formats) =>
+  [
+    ['Time', formats.time(data.at)],
+    ['Device', data.deviceName || 'Unknown device'],
+    ['Place', place(data)],
+    ['IP address', data.ipAddress ?? 'Unknown'],
+  ] as const
+
+const RESET = 'Reset your password'
+
+export const english: Language = {
+  tag: 'en',
+  greeting: (name) => (name === null ? 'Hello,' : `Hello ${name},`),
+  footer: 'Portcullis sent this mail because of something that happened to an account with this address.',
+  emails: {
+    'email-verification': ({ link, code, lifetimeSeconds }, formats) => ({
+      subject: 'Verify your e-mail address',
+      isAddressedByName: false,
+      opening: ['Somebody, we hope you, has registered an account with this address. Please verify that it is yours.'],
+      code: { label: 'Your code', value: code },
+      link: { label: 'Verify e-mail address', url: link },
+      closing: [
+        `The link and the code work once, for ${formats.duration(lifetimeSeconds)}.`,
+        'If it was not you, ignore this mail: without the link or the code nothing happens.',
+      ],
+    }),
+    'existing-account': ({ loginLink, resetLink }) => ({
+      subject: 'You already have an account',
+      isAddressedByName: false,
+      opening: [
+        'Somebody has tried to register with this address, but you already have an account.',
+        'If it was you, sign in as usual.',
+      ],
+      link: { label: 'Sign in', url: loginLink },
+      closing: [
+        'If it was not you, there is nothing to do: your account is unchanged.',
+        'If you have forgotten your password, you can choose a new one.',
+      ],
+      closingLink: { label: RESET, url: resetLink },
+    }),
+    'password-reset': ({ link, code, lifetimeSeconds }, formats) => ({
+      subject: 'Reset your password',
+      isAddressedByName: true,
+      opening: ['Somebody, we hope you, has asked to reset the password of your account.'],
+      code: { label: 'Your code', value: code },
+      link: { label: 'Choose a new password', url: link },
+      closing: [
+        `The link and the code work once, for ${formats.duration(lifetimeSeconds)}. Never give the code to anybody.`,
+        'If it was not you, ignore this mail: your password stays as it is.',
+      ],
+    }),
+    'password-changed': (data, formats) => ({
+      subject: 'Your password was changed',
+      isAddressedByName: true,
+      opening: ['The password of your account was changed. All your other sessions have ended.'],
+      facts: origin(data, formats),
+      closing: ['If it was you, there is nothing to do. If it was not, reset your password at once.'],
+      closingLink: { label: RESET, url: data.resetLink },
+    }),
+    'password-reset-completed': (data, formats) => ({
+      subject: 'Your password was reset',
+      isAddressedByName: true,
+      opening: [
+        'A new password was set for your account with the link or the code of a mail. All your sessions have ended.',
+      ],
+      facts: origin(data, formats),
+      closing: [
+        'If it was you, sign in with the new password. If it was not, somebody may be reading your mail: ' +
+          'secure your mailbox, then reset your password.',
+      ],
+      closingLink: { label: RESET, url: data.resetLink },
+    }),
+    'new-device': (data, formats) => ({
+      subject: 'New sign-in to your account',
+      isAddressedByName: true,
+      opening: ['Your account was used from a device that we have not seen before.'],
+      facts: origin(data, formats),
+      closing: ['If it was you, there is nothing to do. If it was not, reset your password: that ends every session.'],
+      closingLink: { label: RESET, url: data.resetLink },
+    }),
+    'account-locked': ({ lockedUntil, resetLink }, formats) => ({
+      subject: 'Your account is locked for a while',
+      isAddressedByName: true,
+      opening: ['There were too many failed attempts to sign in to your account, so we have locked it for a while.'],
+      facts: [['Locked until', formats.time(lockedUntil)]],
+      closing: [
+        'You can sign in again after that. If you have forgotten your password, reset it.',
+        'If it was not you, your password has kept them out: there is nothing to do.',
+      ],
+      closingLink: { label: RESET, url: resetLink },
+    }),
+    'sessions-ended': (data, formats) => ({
+      subject: 'We have ended a session of yours',
+      isAddressedByName: true,
+      opening: [
+        'A refresh token of your account was used a second time. That can mean that somebody has copied it, ' +
+          'so we have ended the session.',
+      ],
+      facts: origin(data, formats),
+      closing: ['You can sign in again. If you do not know this device or place, reset your password first.'],
+      closingLink: { label: RESET, url: data.resetLink },
+    }),
+  },
+}

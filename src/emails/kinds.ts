@@ -1,0 +1,61 @@
+/** A point in time; the string is RFC 3339, because the data of a job is JSON. */
+export type Instant = Date | string
+
+/** From where something was done. The device's name is the client's own choice. */
+export interface Origin {
+  at: Instant
+  deviceName: string | null
+  ipAddress: string | null
+  city: string | null
+  country: string | null
+}
+
+interface LinkAndCode {
+  link: string
+  /** Six digits. */
+  code: string
+  lifetimeSeconds: number
+}
+
+/** What each kind of mail says. */
+export interface EmailData {
+  'email-verification': LinkAndCode
+  'existing-account': { loginLink: string; resetLink: string }
+  'password-reset': LinkAndCode
+  'password-changed': Origin & { resetLink: string }
+  'password-reset-completed': Origin & { resetLink: string }
+  'new-device': Origin & { resetLink: string }
+  'account-locked': { lockedUntil: Instant; resetLink: string }
+  'sessions-ended': Origin & { resetLink: string }
+}
+
+export type EmailKind = keyof EmailData
+
+/** One mail, before it becomes text and HTML. */
+export interface Content {
+  subject: string
+  /** Mails that anybody can have sent to a stranger carry no name: it would carry the sender's words. */
+  isAddressedByName: boolean
+  opening: readonly string[]
+  code?: { label: string; value: string }
+  /** What the mail is for; stands before the closing. */
+  link?: { label: string; url: string }
+  facts?: readonly (readonly [label: string, value: string])[]
+  closing: readonly string[]
+  /** For those whom the closing concerns. */
+  closingLink?: { label: string; url: string }
+}
+
+export interface Formats {
+  /** In the recipient's timezone. */
+  time(instant: Instant): string
+  duration(seconds: number): string
+}
+
+/** Everything that one language has to provide. */
+export interface Language {
+  tag: string
+  greeting(name: string | null): string
+  footer: string
+  emails: { readonly [K in EmailKind]: (data: EmailData[K], formats: Formats) => Content }
+}

@@ -1,0 +1,53 @@
+import type { IncomingMessage } from 'node:http'
+import { isIP } from 'node:net'
+import proxyAddr from 'proxy-addr'
+import { v4 as uuid } from 'uuid'
+import type { GeoLocator, Place } from '../ports.js'
+import type { Client } from '../services/client.js'
+
+const REQUEST_ID = /^[A-Za-z0-9._:-]{8,100}$/
+const MAX_USER_AGENT = 512
+const MAPPED_IPV4 = /^::ffff:(?=\d+\.)/i
+
+/** IPv4 as such, and IPv6 without the name of an interface. */
+const plain = (address: string) => address.replace(MAPPED_IPV4, '').replace(/%.*$/, '')
+
+/** The first four groups of an IPv6 address: one customer's network. An IPv4 address is its own. */
+function networkOf(address: string): string {
+  if (isIP(address) !== 6) return address
+  const [head = '', tail] = address.split('::')
+  const left = head.split(':').filter(Boolean)
+  const right = tail?.split(':').filter(Boolean) ?? []
+  const groups =
+    tail === undefined ? left : [...left, ...new Array(Math.max(0, 8 - left.length - right.length)).fill('0'), ...right]
+  return `${groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`
+}
+
+/** Tells who a request comes from. X-Forwarded-For is believed only from the trusted proxies, from the right. */
+export function createClientReader(
+  trustedProxies: readonly string[],
+  geo: GeoLocator,
+): (request: IncomingMessage) => Client {
+  const isTrusted = proxyAddr.compile([...trustedProxies])
+
+  return (request) => {
+    const given = request.headers['x-request-id']
+    const claimed = request.socket.remoteAddress ? plain(proxyAddr(request, isTrusted)) : ''
+    // A trusted proxy may still pass on what is no address.
+    const ipAddress = isIP(claimed) ? claimed : plain(request.socket.remoteAddress ?? '') || null
+    let place: Place | undefined
+    return {
+      ipAddress,
+      addressKey: ipAddress ? networkOf(ipAddress) : 'unknown',
+      userAgent: request.headers['user-agent']?.slice(0, MAX_USER_AGENT) || null,
+      correlationId: typeof given === 'string' && REQUEST_ID.test(given) ? given : uuid(),
+      locate: () => {
+        place ??= ipAddress ? geo.locate(ipAddress) : { city: null, country: null }
+        return place
+      },
+    }
+  }
+}

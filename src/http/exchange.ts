@@ -1,0 +1,38 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { getOperationAST, parse } from 'graphql'
+import type { GraphQLParams } from 'graphql-yoga'
+import type { Caller } from '../context.js'
+import type { Client } from '../services/client.js'
+import { MAX_TOKENS } from './graphql-errors.js'
+import type { HttpTransport } from './transport.js'
+
+/** One HTTP request and its response, with what the edge has found out about them. */
+export interface Exchange {
+  request: IncomingMessage
+  response: ServerResponse
+  client: Client
+  transport: HttpTransport
+}
+
+const BEARER = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i
+
+/** The token of an Authorization header (RFC 6750); null when there is none of that kind. */
+export const bearerOf = (header: string | undefined): string | null => (header && BEARER.exec(header)?.[1]) || null
+
+/** Whether a document may change something; one that cannot be read may. */
+function isMutation({ query = '', operationName }: GraphQLParams): boolean {
+  try {
+    return getOperationAST(parse(query, { maxTokens: MAX_TOKENS }), operationName)?.operation === 'mutation'
+  } catch {
+    return true
+  }
+}
+
+/** Who an exchange presents. In a mutation, an access token from a cookie counts only with the CSRF proof. */
+export function callerOf({ request, client, transport }: Exchange, params: GraphQLParams): Caller {
+  const caller = { client, transport, isProofMissing: false }
+  const bearer = bearerOf(request.headers.authorization)
+  if (bearer || !transport.accessCookie) return { ...caller, accessToken: bearer }
+  const isProofMissing = isMutation(params) && !transport.hasCsrfProof()
+  return { ...caller, isProofMissing, accessToken: isProofMissing ? null : transport.accessCookie }
+}

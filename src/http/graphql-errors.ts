@@ -1,0 +1,136 @@
+import { type ExecutionResult, GraphQLError, type GraphQLErrorExtensions, Kind, parse, visit } from 'graphql'
+import { RequestError } from '../errors.js'
+import type { Log } from '../ports.js'
+
+/** A document of more tokens is refused while it is read: deep nesting never reaches the validator. */
+export const MAX_TOKENS = 1500
+
+/** What the HTTP status of a whole response says of an error without data. */
+const STATUS: Readonly<Record<string, number>> = { RATE_LIMITED: 429, SERVICE_UNAVAILABLE: 503, CSRF_FAILED: 403 }
+const RETRY_AFTER_SECONDS = 2
+
+/** What the pipeline calls a document that it cannot read or that does not fit the schema. */
+const GENERIC_CODES = new Set([
+  'GRAPHQL_PARSE_FAILED',
+  'GRAPHQL_VALIDATION_FAILED',
+  'BAD_REQUEST',
+  'OPERATION_RESOLUTION_FAILURE',
+])
+
+const TOO_COMPLEX = /more tha[nt] \d+ tokens|introspection depth exceeded/
+
+export type ErrorMasker = (error: unknown) => GraphQLError
+
+function withStatus({ http, ...extensions }: GraphQLErrorExtensions): GraphQLErrorExtensions {
+  const status = STATUS[String(extensions.code)]
+  const value = status ? { status } : http
+  // Not enumerable: for Yoga and the edge to read, not for the answer.
+  if (value) Object.defineProperty(extensions, 'http', { value, enumerable: false, configurable: true })
+  return extensions
+}
+
+const rootOf = (error: unknown): unknown =>
+  error instanceof GraphQLError && error.originalError ? rootOf(error.originalError) : error
+
+/** The path within the arguments that leads to a literal of the document. */
+function pathOfLiteral({ nodes }: GraphQLError): string[] {
+  const loc = nodes?.[0]?.loc
+  if (!loc) return []
+  const path: string[] = []
+  visit(parse(loc.source, { maxTokens: MAX_TOKENS }), {
+    enter(node) {
+      if (!node.loc || node.loc.start > loc.start || node.loc.end < loc.end) return false
+      if (node.kind === Kind.ARGUMENT || node.kind === Kind.OBJECT_FIELD) path.push(node.name.value)
+      return undefined
+    },
+  })
+  return path
+}
+
+/** What GraphQL itself finds wrong with a value, with the path that leads to it, e.g. `at "input.scope"`. */
+function issuesOf(error: GraphQLError): object[] {
+  const { message } = error
+  const [, variable] = /^Variable "\$([^"]+)"/.exec(message) ?? []
+  const [, within] = /at "([^"]+)"/.exec(message) ?? []
+  const path = variable ? (within ?? variable).split('.') : pathOfLiteral(error)
+  return [{ path, code: 'invalid', message }]
+}
+
+function codeOfGraphQL(error: GraphQLError): GraphQLErrorExtensions {
+  const { code, http } = error.extensions
+  // It may come here a second time: then `http` is not enumerable.
+  if (code && !GENERIC_CODES.has(String(code))) return { ...error.extensions, ...(http && { http }) }
+  if (TOO_COMPLEX.test(error.message)) return { code: 'QUERY_TOO_COMPLEX', ...(http && { http }) }
+  return { code: 'BAD_USER_INPUT', issues: issuesOf(error), ...(http && { http }) }
+}
+
+/**
+ * Turns whatever was thrown into an error of the contract. What is not expected becomes INTERNAL_SERVER_ERROR and says
+ * nothing else; `originalError` keeps the truth for the log.
+ */
+export function createErrorMasker(isOutage: (error: unknown) => boolean): ErrorMasker {
+  return (error) => {
+    const root = rootOf(error)
+    const place =
+      error instanceof GraphQLError
+        ? {
+            nodes: error.nodes ?? null,
+            source: error.source ?? null,
+            positions: error.positions ?? null,
+            path: error.path ?? null,
+          }
+        : {}
+    const coded = (message: string, extensions: GraphQLErrorExtensions) =>
+      new GraphQLError(message, {
+        ...place,
+        originalError: root instanceof Error ? root : new Error(String(root)),
+        extensions: withStatus(extensions),
+      })
+    if (root instanceof RequestError) return coded(root.message, { code: root.code, ...root.details })
+    if (isOutage(root)) {
+      return coded('The service is busy. Try again in a moment.', {
+        code: 'SERVICE_UNAVAILABLE',
+        retryAfter: RETRY_AFTER_SECONDS,
+      })
+    }
+    if (root instanceof GraphQLError) {
+      // Without a code it is GraphQL's own: the root says what is wrong, the error around it in which variable.
+      const told = root.extensions.code ? root : (error as GraphQLError)
+      return coded(told.message, codeOfGraphQL(told))
+    }
+    return coded('Something went wrong.', { code: 'INTERNAL_SERVER_ERROR' })
+  }
+}
+
+/** Writes internal errors to the log, and the correlation id by which to find them there into the answer. */
+export function stampErrors(
+  result: { errors?: readonly GraphQLError[] | undefined },
+  correlationId: string,
+  log: Log,
+): void {
+  for (const error of result.errors ?? []) {
+    const { code } = error.extensions
+    if (code === 'SERVICE_UNAVAILABLE')
+      log.warn({ err: error.originalError, correlationId }, 'A request was turned away')
+    if (code !== 'INTERNAL_SERVER_ERROR') continue
+    log.error({ err: error.originalError, correlationId, path: error.path }, 'A request failed')
+    error.extensions.correlationId = correlationId
+  }
+}
+
+/** The status of a response: what its errors say when there is no data beside them. */
+export function statusOf({ data, errors }: ExecutionResult): number {
+  if (!errors || data) return 200
+  const statuses = errors.map((error) => (error.extensions.http as { status?: number } | undefined)?.status ?? 0)
+  const highest = Math.max(...statuses)
+  const isInternal = errors.some((error) => error.extensions.code === 'INTERNAL_SERVER_ERROR')
+  return highest || (data === undefined && isInternal ? 500 : 200)
+}
+
+/** Seconds after which to try again, if an error says so. */
+export function retryAfterOf({ errors }: Pick<ExecutionResult, 'errors'>): number | null {
+  const waits = (errors ?? []).flatMap(({ extensions: { retryAfter } }) =>
+    typeof retryAfter === 'number' ? [retryAfter] : [],
+  )
+  return waits.length > 0 ? Math.max(...waits) : null
+}

@@ -1,0 +1,96 @@
+import { type DocumentNode, type ExecutionResult, getOperationAST } from 'graphql'
+import type { Log } from '../ports.js'
+import type { Exchange } from './exchange.js'
+import { type ErrorMasker, retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
+import { send } from './responses.js'
+import type { Graphql } from './yoga.js'
+
+interface Params {
+  query: string
+  variables?: Record<string, unknown>
+  operationName?: string
+}
+
+const JSON_TYPE = 'application/json'
+const GRAPHQL_TYPE = 'application/graphql-response+json'
+
+/** The media type to answer with; null where it takes a closer look at `accept`. */
+function answerType(accept: string | undefined): string | null {
+  if (!accept || accept === '*/*' || accept === JSON_TYPE) return JSON_TYPE
+  if (accept.includes('event-stream') || accept.includes('multipart') || accept.includes('q=')) return null
+  if (accept.includes(GRAPHQL_TYPE)) return GRAPHQL_TYPE
+  return accept.includes(JSON_TYPE) || accept.includes('*/*') ? JSON_TYPE : null
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+function readParams(body: Buffer): Params | null {
+  try {
+    const { query, variables, operationName, extensions } = JSON.parse(body.toString()) as Record<string, unknown>
+    const isPlain =
+      typeof query === 'string' &&
+      (variables == null || isRecord(variables)) &&
+      (operationName == null || typeof operationName === 'string') &&
+      extensions == null
+    if (!isPlain) return null
+    return { query, ...(variables != null && { variables }), ...(operationName != null && { operationName }) }
+  } catch {
+    return null
+  }
+}
+
+interface Deps {
+  graphql: Graphql
+  maskError: ErrorMasker
+  log: Log
+}
+
+/**
+ * The short way for what nearly every request is: a well-formed JSON POST of a valid query or mutation. It runs the same
+ * pipeline without Yoga's fetch layer. Returns false, having done nothing, for anything else: Yoga answers that.
+ */
+export function createGraphqlPost({ graphql, maskError, log }: Deps) {
+  type Pipeline = ReturnType<Graphql['getEnveloped']>
+
+  function prepare(pipeline: Pipeline, { query, operationName }: Params): DocumentNode | null {
+    try {
+      const document = pipeline.parse(query) as DocumentNode
+      const isValid = pipeline.validate(pipeline.schema, document).length === 0
+      const operation = isValid ? getOperationAST(document, operationName) : null
+      return operation && operation.operation !== 'subscription' ? document : null
+    } catch {
+      return null
+    }
+  }
+
+  async function execute(pipeline: Pipeline, document: DocumentNode, params: Params): Promise<ExecutionResult> {
+    try {
+      return (await pipeline.execute({
+        schema: pipeline.schema,
+        document,
+        contextValue: await pipeline.contextFactory(),
+        variableValues: params.variables,
+        operationName: params.operationName,
+      })) as ExecutionResult
+    } catch (error) {
+      return { errors: [maskError(error)] }
+    }
+  }
+
+  return async (exchange: Exchange, body: Buffer): Promise<boolean> => {
+    const { request, response, client } = exchange
+    const type = answerType(request.headers.accept)
+    const params = type && readParams(body)
+    if (!params) return false
+    const pipeline = graphql.getEnveloped({ exchange, params, request } as never)
+    const document = prepare(pipeline, params)
+    if (!document) return false
+    const result = await execute(pipeline, document, params)
+    stampErrors(result, client.correlationId, log)
+    const retryAfter = result.errors ? retryAfterOf(result) : null
+    if (retryAfter !== null) response.setHeader('retry-after', retryAfter)
+    send(response, statusOf(result), `${type}; charset=utf-8`, JSON.stringify(result))
+    return true
+  }
+}

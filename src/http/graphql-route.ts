@@ -1,0 +1,98 @@
+import { GraphQLError } from 'graphql'
+import { ServiceUnavailableError } from '../errors.js'
+import type { Log } from '../ports.js'
+import type { Exchange } from './exchange.js'
+import { graphiqlPage } from './graphiql.js'
+import { type ErrorMasker, retryAfterOf } from './graphql-errors.js'
+import { createGraphqlPost } from './graphql-post.js'
+import { handleCors } from './headers.js'
+import { readBody, sendErrors } from './responses.js'
+import type { Graphql } from './yoga.js'
+
+const MAX_BODY_BYTES = 100 * 1024
+
+interface Deps {
+  graphql: Graphql
+  maskError: ErrorMasker
+  log: Log
+  isAllowedOrigin: (origin: string) => boolean
+  hasGraphiql: boolean
+  maxInFlight: number
+}
+
+const refusal = (message: string, issue: string) =>
+  new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT', issues: [{ path: [], code: issue, message }] } })
+
+const UNSUPPORTED_TYPE = refusal('POST application/json.', 'unsupported_media_type')
+const TOO_LARGE = refusal(`The body is larger than ${MAX_BODY_BYTES} bytes.`, 'too_large')
+const NO_JSON = refusal('The body is not JSON.', 'invalid_json')
+const BAD_METHOD = refusal('Use GET or POST.', 'method_not_allowed')
+
+/** `application/json`, in UTF-8 if it says so: a simple form of another site can send none of it. */
+const isJson = (contentType: string | undefined) =>
+  /^application\/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?$/i.test(contentType ?? '')
+
+/** A body with nothing but what GraphQL over HTTP defines: clients may send more. Null when it is no JSON. */
+function readRequest(body: Buffer): string | null {
+  try {
+    const sent: unknown = JSON.parse(body.toString())
+    if (typeof sent !== 'object' || sent === null || Array.isArray(sent)) return body.toString()
+    const { query, variables, operationName, extensions } = sent as Record<string, unknown>
+    return JSON.stringify({ query, variables, operationName, extensions })
+  } catch {
+    return null
+  }
+}
+
+/** `/graphql` over HTTP: refuses what no GraphQL is needed to refuse, then takes the lean path or Yoga's. */
+export function createGraphqlRoute(deps: Deps) {
+  const { graphql, maskError, log, isAllowedOrigin, hasGraphiql, maxInFlight } = deps
+  const post = createGraphqlPost({ graphql, maskError, log })
+  let inFlight = 0
+
+  async function throughYoga(exchange: Exchange): Promise<void> {
+    const { request, response } = exchange
+    if (hasGraphiql && request.method === 'GET' && request.headers.accept?.includes('text/html')) {
+      response.setHeader('content-security-policy', (await graphiqlPage()).contentSecurityPolicy)
+    }
+    await graphql.handle(request, response, { exchange })
+  }
+
+  async function answer(exchange: Exchange): Promise<void> {
+    const { request, response } = exchange
+    if (request.method === 'GET' || request.method === 'HEAD') return throughYoga(exchange)
+    if (request.method !== 'POST') {
+      response.setHeader('allow', 'GET, POST')
+      return sendErrors(response, 405, BAD_METHOD)
+    }
+    if (!isJson(request.headers['content-type'])) return sendErrors(response, 415, UNSUPPORTED_TYPE)
+    const body = await readBody(request, MAX_BODY_BYTES)
+    if (!body) {
+      response.setHeader('connection', 'close')
+      return sendErrors(response, 413, TOO_LARGE)
+    }
+    if (await post(exchange, body)) return
+    const sent = readRequest(body)
+    if (sent === null) return sendErrors(response, 400, NO_JSON)
+    // Where Yoga's adapter looks for a body that was read before it.
+    Object.assign(request, { body: sent })
+    await throughYoga(exchange)
+  }
+
+  return async (exchange: Exchange): Promise<void> => {
+    const { request, response } = exchange
+    if (handleCors(request, response, isAllowedOrigin)) return
+    // A stream stays open for long and costs little meanwhile.
+    if (request.headers.accept?.includes('text/event-stream')) return answer(exchange)
+    if (inFlight >= maxInFlight) {
+      const error = maskError(new ServiceUnavailableError())
+      response.setHeader('retry-after', retryAfterOf({ errors: [error] }) ?? 1)
+      return sendErrors(response, 503, error)
+    }
+    inFlight += 1
+    response.once('close', () => {
+      inFlight -= 1
+    })
+    await answer(exchange)
+  }
+}

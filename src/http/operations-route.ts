@@ -1,0 +1,99 @@
+import { isEqual } from '../crypto/secrets.js'
+import type { Clock } from '../ports.js'
+import type { Services } from '../services/index.js'
+import type { Exchange } from './exchange.js'
+import { bearerOf } from './exchange.js'
+import { send, sendJson } from './responses.js'
+
+interface Health {
+  database: () => Promise<boolean>
+  /** Null: there is none. */
+  cache: (() => Promise<boolean>) | null
+  jobs: () => boolean
+  mail: () => Promise<boolean>
+}
+
+interface Deps {
+  services: Services
+  clock: Clock
+  health: Health
+  renderMetrics: () => Promise<{ contentType: string; body: string }>
+  metricsToken: string | undefined
+  cronSecret: string | undefined
+}
+
+const MAIL_CHECK_MS = 10_000
+const LOOPBACK = /^(127\.|::1$|::ffff:127\.)/
+
+const up = (isUp: boolean) => (isUp ? 'up' : 'down')
+
+/** What operators and orchestrators ask of the server. */
+export function createOperationsRoute({ services, clock, health, renderMetrics, metricsToken, cronSecret }: Deps) {
+  let mailCheck = { atMs: Number.NEGATIVE_INFINITY, isReachable: Promise.resolve(true) }
+
+  /** SMTP servers dislike being asked at every probe. */
+  const isMailReachable = () => {
+    const nowMs = clock.now().getTime()
+    if (nowMs - mailCheck.atMs > MAIL_CHECK_MS) mailCheck = { atMs: nowMs, isReachable: health.mail() }
+    return mailCheck.isReachable
+  }
+
+  async function report() {
+    const [database, cache, mail] = await Promise.all([health.database(), health.cache?.(), isMailReachable()])
+    const jobs = health.jobs()
+    const status = !database ? 'unhealthy' : cache === false || !mail || !jobs ? 'degraded' : 'healthy'
+    return {
+      status,
+      database: up(database),
+      cache: cache === undefined ? 'in-process' : up(cache),
+      jobs: up(jobs),
+      mail: up(mail),
+      timestamp: clock.now().toISOString(),
+    }
+  }
+
+  const notFound = ({ response }: Exchange) => sendJson(response, 404, { error: 'Not found' })
+
+  return {
+    async health({ response }: Exchange): Promise<void> {
+      const body = await report()
+      sendJson(response, body.status === 'unhealthy' ? 503 : 200, body)
+    },
+
+    /** The process runs. */
+    live: ({ response }: Exchange): void => sendJson(response, 200, { status: 'live' }),
+
+    /** Requests can be answered. */
+    async ready({ response }: Exchange): Promise<void> {
+      const isReady = await health.database()
+      sendJson(response, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready' })
+    },
+
+    /** With METRICS_TOKEN for whoever has it, else for the machine itself. */
+    async metrics(exchange: Exchange): Promise<void> {
+      const { request, response } = exchange
+      const token = bearerOf(request.headers.authorization)
+      const isAllowed = metricsToken
+        ? token !== null && isEqual(token, metricsToken)
+        : LOOPBACK.test(request.socket.remoteAddress ?? '') && !request.headers['x-forwarded-for']
+      if (!isAllowed) return notFound(exchange)
+      const { contentType, body } = await renderMetrics()
+      send(response, 200, contentType, body)
+    },
+
+    async jwks({ response }: Exchange): Promise<void> {
+      response.setHeader('cache-control', 'public, max-age=300')
+      response.setHeader('access-control-allow-origin', '*')
+      sendJson(response, 200, await services.signingKeys.jwks())
+    },
+
+    async flush(exchange: Exchange): Promise<void> {
+      const { request, response } = exchange
+      if (!cronSecret) return notFound(exchange)
+      const given = request.headers['x-cron-secret']
+      if (typeof given !== 'string' || !isEqual(given, cronSecret))
+        return sendJson(response, 401, { error: 'Unauthorized' })
+      sendJson(response, 200, { purged: await services.maintenance.purge() })
+    },
+  }
+}

@@ -1,0 +1,137 @@
+import { type ExecutionResult, type GraphQLError, parse } from 'graphql'
+import type { Log } from '../ports.js'
+import type { Exchange } from './exchange.js'
+import { type ErrorMasker, stampErrors, statusOf } from './graphql-errors.js'
+import { PAGE_CSP } from './page-layout.js'
+import { errorPage, resetPasswordPage, verifyEmailPage } from './pages.js'
+import { readBody, send } from './responses.js'
+import type { Graphql } from './yoga.js'
+
+const MAX_FORM_BYTES = 16 * 1024
+
+const VERIFY = parse(`mutation VerifyEmail($input: VerifyEmailInput!) {
+  result: verifyEmail(input: $input) { __typename ... on VerifyEmailSuccess { email } ... on UserError { message } }
+}`)
+const RESET = parse(`mutation ResetPassword($input: ResetPasswordInput!) {
+  result: resetPassword(input: $input) {
+    __typename
+    ... on ResetPasswordSuccess { message }
+    ... on UserError { message }
+    ... on WeakPasswordError { violations { message } }
+  }
+}`)
+
+interface Outcome {
+  __typename: string
+  email?: string
+  message?: string
+  violations?: { message: string }[]
+}
+
+interface Deps {
+  graphql: Graphql
+  maskError: ErrorMasker
+  log: Log
+  /** The password policy, one sentence each. */
+  requirements: readonly string[]
+  continueUrl: () => string | undefined
+}
+
+interface Issue {
+  message: string
+}
+
+/** What to tell a person about an error that is not an outcome. */
+function explain(error: GraphQLError): string {
+  const issues = error.extensions.issues as Issue[] | undefined
+  return issues?.map((issue) => issue.message).join(' ') || error.message
+}
+
+/** The pages that the links of mails open. A GET changes nothing; their forms run the same mutations as any client. */
+export function createPagesRoute({ graphql, maskError, log, requirements, continueUrl }: Deps) {
+  async function run(
+    exchange: Exchange,
+    document: typeof VERIFY,
+    input: object,
+  ): Promise<{ status: number } & Outcome> {
+    const pipeline = graphql.getEnveloped({ exchange } as never)
+    const execute = async (): Promise<ExecutionResult> => {
+      try {
+        const contextValue = await pipeline.contextFactory()
+        return (await pipeline.execute({
+          schema: pipeline.schema,
+          document,
+          contextValue,
+          variableValues: { input },
+        })) as ExecutionResult
+      } catch (error) {
+        return { errors: [maskError(error)] }
+      }
+    }
+    const result = await execute()
+    stampErrors(result, exchange.client.correlationId, log)
+    const [error] = result.errors ?? []
+    if (error) return { status: Math.max(400, statusOf(result)), __typename: 'Error', message: explain(error) }
+    return { status: 200, ...(result.data?.result as Outcome) }
+  }
+
+  const optional = (form: URLSearchParams, name: string) => form.get(name)?.trim() || undefined
+  const show = ({ response }: Exchange, status: number, page: string) =>
+    send(response, status, 'text/html; charset=utf-8', page)
+  const next = () => {
+    const url = continueUrl()
+    return url ? { continueUrl: url } : {}
+  }
+
+  async function verify(exchange: Exchange, form: URLSearchParams): Promise<void> {
+    const [token, email, code] = [optional(form, 'token'), optional(form, 'email'), optional(form, 'code')]
+    const outcome = await run(exchange, VERIFY, token ? { token } : { email, code })
+    if (outcome.email) return show(exchange, 200, verifyEmailPage({ step: 'done', email: outcome.email, ...next() }))
+    const csrf = exchange.transport.csrfToken()
+    const failed = { step: 'failed', message: outcome.message ?? '', csrf, ...(email && { email }) } as const
+    show(exchange, Math.max(400, outcome.status), verifyEmailPage(failed))
+  }
+
+  async function reset(exchange: Exchange, form: URLSearchParams): Promise<void> {
+    const [token, email, code] = [optional(form, 'token'), optional(form, 'email'), optional(form, 'code')]
+    const proof = token ? { token } : { email, code }
+    const outcome = await run(exchange, RESET, { ...proof, newPassword: form.get('newPassword') ?? '' })
+    if (outcome.__typename === 'ResetPasswordSuccess') {
+      return show(exchange, 200, resetPasswordPage({ step: 'done', message: outcome.message ?? '', ...next() }))
+    }
+    const { message = '', violations = [] } = outcome
+    // A dead link never works again: the next try takes the code.
+    const isDead = outcome.__typename === 'InvalidTokenError'
+    const again = { ...(token && !isDead && { token }), ...(email && { email }), ...(code && { code }), requirements }
+    const csrf = exchange.transport.csrfToken()
+    const heading = violations.length > 0 ? 'Choose a stronger password.' : message
+    const failed = { step: 'failed', message: heading, violations, csrf, ...again } as const
+    show(exchange, Math.max(400, outcome.status), resetPasswordPage(failed))
+  }
+
+  function open(exchange: Exchange, path: string): void {
+    const token = new URL(exchange.request.url ?? '/', 'http://localhost').searchParams.get('token')
+    const csrf = exchange.transport.csrfToken()
+    const page =
+      path === '/reset-password'
+        ? resetPasswordPage({ step: 'form', csrf, requirements, ...(token && { token }) })
+        : verifyEmailPage(token ? { step: 'confirm', token, csrf } : { step: 'enter-code', csrf })
+    show(exchange, 200, page)
+  }
+
+  return async (exchange: Exchange, path: '/verify-email' | '/reset-password'): Promise<void> => {
+    const { request, response, transport } = exchange
+    response.setHeader('content-security-policy', PAGE_CSP)
+    if (request.method === 'GET' || request.method === 'HEAD') return open(exchange, path)
+    if (request.method !== 'POST') {
+      response.setHeader('allow', 'GET, POST')
+      return show(exchange, 405, errorPage(405, 'Not possible', 'This page is opened, or its form is sent.'))
+    }
+    const body = await readBody(request, MAX_FORM_BYTES)
+    const form = new URLSearchParams(body?.toString())
+    if (!body || !transport.isCsrfField(form.get('csrf'))) {
+      return show(exchange, 403, errorPage(403, 'The form has expired', 'Open the link of the mail again.'))
+    }
+    return path === '/verify-email' ? verify(exchange, form) : reset(exchange, form)
+  }
+}

@@ -1,0 +1,24 @@
+// What makes two spellings one account.
+
+const GMAIL = new Set(['gmail.com', 'googlemail.com'])
+
+/** The e-mail address as a key: case-insensitive; Gmail's dots, plus-tags and second domain collapse. */
+export function normalizeEmail(email: string): string {
+  const address = email.trim().normalize('NFKC').toLowerCase()
+  const at = address.lastIndexOf('@')
+  const local = address.slice(0, at)
+  const domain = address.slice(at + 1)
+  if (!GMAIL.has(domain)) return address
+  return `${local.replace(/\+.*$/, '').replaceAll('.', '')}@gmail.com`
+}
+
+/** The username as a key: case-insensitive, compatibility forms folded. */
+export const normalizeUsername = (username: string): string => username.trim().normalize('NFKC').toLowerCase()
+
+/** A login identifier, e-mail or username, as a key. Usernames have no @, so the two never collide. */
+export const normalizeIdentifier = (identifier: string): string =>
+  identifier.includes('@') ? normalizeEmail(identifier) : normalizeUsername(identifier)
+
+/** What to show others: the chosen display name, else the username, else the part of the address before the @. */
+export const displayNameOf = (user: { displayName: string | null; username: string | null; email: string }): string =>
+  user.displayName || user.username || user.email.slice(0, user.email.lastIndexOf('@'))

@@ -1,0 +1,247 @@
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:net'
+import { join, resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Log } from '../ports.js'
+import { tryLockFile } from './file-lock.js'
+import { type Account, chooseAccount, findBinaries, POSTGRES_ENV } from './postgres-binaries.js'
+import { endOrphans, portOfRunning } from './postgres-processes.js'
+import { dataDirectoryOf, type RunningServer, runPostgres, type ServerOptions } from './postgres-server.js'
+
+const OWNER_ONLY_DIRECTORY = 0o700
+const OWNER_ONLY_FILE = 0o600
+const DRAFT_PREFIX = 'postgres.new-'
+/** A killed process may still be on its way out when its successor starts. */
+const LOCK_ATTEMPTS = 10
+const LOCK_RETRY_MS = 100
+/** Another process may take a port between our choice and its use. */
+const PORT_ATTEMPTS = 3
+const RESTART_DELAY_MS = 500
+/** A server that has just been started takes a moment until its database accepts connections. */
+const READY_ATTEMPTS = 50
+const READY_RETRY_MS = 100
+
+/**
+ * For an instance whose data nobody will miss: faster, but not safe against a crash of the machine.
+ * @internal
+ */
+export const THROWAWAY_FLAGS = ['fsync', 'synchronous_commit', 'full_page_writes'].flatMap((name) => [
+  '-c',
+  `${name}=off`,
+])
+
+export interface EmbeddedPostgres {
+  url: string
+  /** Resolves when PostgreSQL has ended and the data directory is free. */
+  stop(): Promise<void>
+}
+
+interface Paths {
+  directory: string
+  cluster: string
+  password: string
+  lock: string
+}
+
+/**
+ * Runs the PostgreSQL of the optional npm package on `<dataDir>/postgres`, reachable on 127.0.0.1 with a password.
+ * It ends with this process, even with a killed one. Throws when another server uses the directory.
+ */
+export async function startEmbeddedPostgres(
+  dataDir: string,
+  log: Log,
+  { flags = [] }: { flags?: readonly string[] } = {},
+): Promise<EmbeddedPostgres> {
+  if (process.platform === 'win32') throw new Error('There is no embedded PostgreSQL on Windows: set DATABASE_URL')
+  const paths = pathsIn(resolve(dataDir))
+  mkdirSync(paths.directory, { recursive: true, mode: OWNER_ONLY_DIRECTORY })
+  const unlock = await lockDirectory(paths)
+  try {
+    removeDrafts(paths.directory)
+    const account = chooseAccount(paths.cluster)
+    const { initdb, postgres } = await findBinaries(account)
+    if (!existsSync(join(paths.cluster, 'PG_VERSION'))) await createCluster(paths, initdb, account, flags)
+    const password = readPassword(paths.password)
+    await endOrphans(paths.cluster)
+    const server = await keepRunning({ postgres, cluster: paths.cluster, account, flags, log })
+    let stopped: Promise<void> | undefined
+    return {
+      url: urlOf(password, server.port),
+      stop() {
+        stopped ??= server.stop().finally(unlock)
+        return stopped
+      },
+    }
+  } catch (error) {
+    unlock()
+    throw error
+  }
+}
+
+/** Where the PostgreSQL of a server that runs on the directory is reached; null when none runs there. */
+export async function runningPostgresUrl(dataDir: string): Promise<string | null> {
+  const { cluster, lock, password } = pathsIn(resolve(dataDir))
+  if (!existsSync(lock)) return null
+  for (let attempt = 1; attempt <= READY_ATTEMPTS; attempt++) {
+    const unlock = await tryLockFile(lock)
+    if (unlock) {
+      unlock()
+      return null
+    }
+    const port = portOfRunning(cluster)
+    if (port !== null) return urlOf(readPassword(password), port)
+    await sleep(READY_RETRY_MS)
+  }
+  throw new Error(`The server that uses ${resolve(dataDir)} has no database that accepts connections`)
+}
+
+const urlOf = (password: string, port: number) => `postgresql://postgres:${password}@127.0.0.1:${port}/postgres`
+
+const pathsIn = (directory: string): Paths => ({
+  directory,
+  cluster: join(directory, 'postgres'),
+  password: join(directory, 'postgres.password'),
+  lock: join(directory, 'postgres.lock'),
+})
+
+async function lockDirectory({ directory, lock }: Paths): Promise<() => void> {
+  for (let attempt = 1; attempt <= LOCK_ATTEMPTS; attempt++) {
+    const unlock = await tryLockFile(lock)
+    if (unlock) return unlock
+    await sleep(LOCK_RETRY_MS)
+  }
+  const owner = readFileSync(lock, 'utf8').trim()
+  throw new Error(
+    `Another server uses this data directory: ${directory} (process ${owner}). Stop it, set another DATA_DIR, or share a PostgreSQL by DATABASE_URL`,
+  )
+}
+
+/** Writes the password, then the cluster under another name: a cluster with its final name is complete. */
+async function createCluster(paths: Paths, initdb: string, account: Account, flags: readonly string[]): Promise<void> {
+  const draft = mkdtempSync(join(paths.directory, DRAFT_PREFIX))
+  rmSync(paths.password, { force: true })
+  const password = randomBytes(24).toString('base64url')
+  writeFileSync(paths.password, `${password}\n`, { mode: OWNER_ONLY_FILE, flush: true })
+  if (account.uid !== undefined && account.gid !== undefined) {
+    for (const path of [draft, paths.password]) chownSync(path, account.uid, account.gid)
+  }
+  await runInitdb(initdb, draft, paths.password, account, flags.includes('fsync=off'))
+  renameSync(draft, paths.cluster)
+  syncDirectory(paths.directory)
+}
+
+/** What killed servers have left. An initdb may outlive its server for a moment, and still write to its own draft. */
+function removeDrafts(directory: string): void {
+  for (const name of readdirSync(directory).filter((entry) => entry.startsWith(DRAFT_PREFIX))) {
+    try {
+      rmSync(join(directory, name), { recursive: true, force: true })
+    } catch {
+      // In nobody's way: each draft has a name of its own.
+    }
+  }
+}
+
+async function runInitdb(initdb: string, draft: string, passwordFile: string, account: Account, isThrowaway: boolean) {
+  const options = ['--username=postgres', '--auth=scram-sha-256', '--pwfile=/dev/fd/3', '--encoding=UTF8', '--locale=C']
+  const args = ['-D', dataDirectoryOf(draft), ...options, ...(isThrowaway ? ['--no-sync'] : [])]
+  // As a descriptor: the account may own the file, and yet be unable to reach it by its path.
+  const fd = openSync(passwordFile, 'r')
+  try {
+    const child = spawn(initdb, args, {
+      ...account,
+      cwd: draft,
+      env: POSTGRES_ENV,
+      stdio: ['ignore', 'ignore', 'pipe', fd],
+    })
+    const [[status], problem] = await Promise.all([once(child, 'exit'), child.stderr ? text(child.stderr) : ''])
+    if (status !== 0) throw new Error(`Cannot create the embedded database: ${problem}`)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** The new name survives a crash of the machine as soon as the directory is on disk. */
+function syncDirectory(directory: string): void {
+  const fd = openSync(directory, 'r')
+  fsyncSync(fd)
+  closeSync(fd)
+}
+
+function readPassword(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    throw new Error(`Cannot read the password of the embedded database: ${file}`, { cause: error })
+  }
+}
+
+/** Starts PostgreSQL on a free port and, should it end by itself, again on the same one, so that pools reconnect. */
+async function keepRunning(options: Omit<ServerOptions, 'port'>): Promise<{ port: number; stop(): Promise<void> }> {
+  const { cluster, log } = options
+  let isStopping = false
+  let restart: Promise<void> | undefined
+  let { server, port } = await runOnFreePort(options)
+  watch(server)
+
+  function watch(watched: RunningServer): void {
+    void watched.ended.then((status) => {
+      if (!isStopping) restart = startAgain(status)
+    })
+  }
+  async function startAgain(status: number | null): Promise<void> {
+    log.error({ status }, 'The embedded database has ended unexpectedly: starting it again')
+    try {
+      await sleep(RESTART_DELAY_MS)
+      await endOrphans(cluster)
+      server = await runPostgres({ ...options, port })
+      watch(server)
+    } catch (error) {
+      log.error({ err: error }, 'The embedded database cannot be started again: restart the server')
+    }
+  }
+  async function stop(): Promise<void> {
+    isStopping = true
+    await restart
+    await server.stop()
+  }
+  return { port, stop }
+}
+
+async function runOnFreePort(options: Omit<ServerOptions, 'port'>) {
+  for (let attempt = 1; ; attempt++) {
+    const port = await findFreePort()
+    try {
+      return { port, server: await runPostgres({ ...options, port }) }
+    } catch (error) {
+      const isTaken = error instanceof Error && error.message.includes('Address already in use')
+      if (!isTaken || attempt === PORT_ATTEMPTS) throw error
+    }
+  }
+}
+
+async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  if (address === null || typeof address === 'string') throw new Error('There is no free port')
+  return address.port
+}

@@ -1,0 +1,57 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, constants, ftruncateSync, openSync, writeSync } from 'node:fs'
+
+/** open(2) flags of macOS that take the lock in the same step; Node has no names for them. */
+const DARWIN_EXLOCK = 0x20
+const OWNER_ONLY = 0o600
+
+/**
+ * Takes an exclusive lock on a file, which then holds this process's id; null when another process has the lock.
+ * The kernel releases it when the process ends, however it ends, so that there is no stale lock and no reused id.
+ */
+export async function tryLockFile(path: string): Promise<(() => void) | null> {
+  const fd = process.platform === 'darwin' ? openLockedOnDarwin(path) : await openLocked(path)
+  if (fd === null) return null
+  ftruncateSync(fd)
+  writeSync(fd, `${process.pid}\n`)
+  return () => closeSync(fd)
+}
+
+/**
+ * Node has no flock(2). A lock belongs to the open file and not to the process that asked for it: flock(1) takes it on
+ * our descriptor and exits, and the lock stays ours. Descriptors are close-on-exec: no other child keeps it.
+ */
+async function openLocked(path: string): Promise<number | null> {
+  const fd = openSync(path, 'a', OWNER_ONLY)
+  try {
+    const status = await runFlock(fd)
+    if (status === 0) return fd
+    if (status !== 1) throw new Error(`Cannot lock ${path}: flock ended with status ${status}`)
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+  closeSync(fd)
+  return null
+}
+
+async function runFlock(fd: number): Promise<number | null> {
+  const child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] })
+  try {
+    const [status] = (await once(child, 'exit')) as [number | null]
+    return status
+  } catch (error) {
+    throw new Error('The program flock (package util-linux) is needed to guard the data directory', { cause: error })
+  }
+}
+
+function openLockedOnDarwin(path: string): number | null {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK | DARWIN_EXLOCK
+  try {
+    return openSync(path, flags, OWNER_ONLY)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return null
+    throw error
+  }
+}

@@ -1,0 +1,24 @@
+import { isIP } from 'node:net'
+import { type CityResponse, open } from 'maxmind'
+import type { GeoLocator, Place } from '../ports.js'
+
+const NOWHERE: Place = { city: null, country: null }
+
+/**
+ * Reads a city or country database in MaxMind's format into memory; without a path every place is unknown.
+ * Rejects when the file is not such a database. Countries are ISO 3166-1 codes, cities English names.
+ */
+export async function openGeoLocator(path: string | undefined): Promise<GeoLocator> {
+  if (path === undefined) return { locate: () => NOWHERE }
+  const reader = await open<CityResponse>(path)
+  return {
+    locate: (ipAddress) => {
+      const address = ipAddress.replace(/^::ffff:(?=\d+\.)/i, '')
+      const version = isIP(address)
+      // A database of IPv4 would read the first bits of an IPv6 address as one of its own.
+      if (version === 0 || version > reader.metadata.ipVersion) return NOWHERE
+      const found = reader.get(address)
+      return { city: found?.city?.names?.en ?? null, country: found?.country?.iso_code ?? null }
+    },
+  }
+}

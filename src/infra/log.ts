@@ -1,0 +1,88 @@
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino'
+import { prettyFactory } from 'pino-pretty'
+import type { Config } from '../config.js'
+import type { Log } from '../ports.js'
+
+export interface RootLog extends Log {
+  /** A log that adds the fields to every line. */
+  child(fields: object): RootLog
+}
+
+const SECRET_NAME =
+  /(passwords?|tokens?|(?:password|token|code)_?hash|secrets?|authorization|cookies?|api[_-]?key)$|^code$/i
+const REDACTED = '[redacted]'
+const DEEPEST = 6
+
+/** Error codes (`SERVICE_UNAVAILABLE`, `P2002`, SQLSTATE, close codes) share their name with one-time codes. */
+const isErrorCode = (value: unknown) =>
+  (typeof value === 'string' && /^([A-Z][A-Z0-9_]*|\d{5})$/.test(value)) ||
+  (typeof value === 'number' && value < 100_000)
+
+const isHarmless = (name: string, value: unknown) =>
+  value === null || value === undefined || typeof value === 'boolean' || (name === 'code' && isErrorCode(value))
+
+/** `scheme://user:password@host` happens in messages of drivers. */
+const withoutCredentials = (text: string) =>
+  text.includes('://') ? text.replace(/:\/\/[^\s/@]*:[^\s/]*@/g, `://${REDACTED}@`) : text
+
+/** Only what is known to be safe: drivers hang whole commands, with their arguments, on their errors. */
+function describeError(error: Error, depth: number): object {
+  const { code, cause } = error as { code?: unknown; cause?: unknown }
+  return {
+    type: error.name,
+    message: withoutCredentials(error.message),
+    ...(code !== undefined && isErrorCode(code) && { code }),
+    stack: withoutCredentials(error.stack ?? ''),
+    ...(cause !== undefined && { cause: redact(cause, depth + 1) }),
+    ...(error instanceof AggregateError && { errors: error.errors.map((each) => redact(each, depth + 1)) }),
+  }
+}
+
+function redact(value: unknown, depth = 0): unknown {
+  if (typeof value === 'string') return withoutCredentials(value)
+  if (typeof value !== 'object' || value === null || value instanceof Date) return value
+  if (depth > DEEPEST) return '[deeper]'
+  if (value instanceof Error) return describeError(value, depth)
+  if (Array.isArray(value)) return value.map((item) => redact(item, depth + 1))
+  return redactFields(value, depth)
+}
+
+function redactFields(fields: object, depth = 0): Record<string, unknown> {
+  const entries = Object.entries(fields).map(([name, value]) => {
+    const isSecret = SECRET_NAME.test(name) && !isHarmless(name, value)
+    return [name, isSecret ? REDACTED : redact(value, depth + 1)]
+  })
+  return Object.fromEntries(entries)
+}
+
+function wrap(logger: Logger): RootLog {
+  const at = (level: 'debug' | 'info' | 'warn' | 'error') => (fields: object, message: string) =>
+    logger[level](fields instanceof Error ? { err: fields } : fields, message)
+  return {
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    child: (fields) => wrap(logger.child(redactFields(fields))),
+  }
+}
+
+/**
+ * Writes one line for each entry, to standard output unless a stream is given. Values under names such as `password`,
+ * `refreshToken` or `cookie` are left out at any depth, and of errors only name, message, code, stack and cause are kept.
+ */
+export function createLog({ level, format }: Config['log'], stream?: DestinationStream): RootLog {
+  const options = {
+    level,
+    base: { pid: process.pid },
+    timestamp: stdTimeFunctions.isoTime,
+    // The formatter below has already described it.
+    serializers: { err: (error: unknown) => error },
+    formatters: { level: (label: string) => ({ level: label }), log: (fields: object) => redactFields(fields) },
+  }
+  if (format === 'json') return wrap(stream ? pino(options, stream) : pino(options))
+  // In this thread: lines come in order, and those before a crash are not lost.
+  const prettify = prettyFactory({ ignore: 'pid', translateTime: 'SYS:HH:MM:ss.l' })
+  const output = stream ?? process.stdout
+  return wrap(pino(options, { write: (line: string) => void output.write(prettify(line)) }))
+}

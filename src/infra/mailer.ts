@@ -1,0 +1,43 @@
+import { createTransport } from 'nodemailer'
+import type { Mailer } from '../ports.js'
+
+// One plain address: no list, no display name, no line break that could start another header.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is refused
+const ADDRESS = /^[^\s\u0000-\u001f\u007f<>,;:"()[\]\\@]+@[^\s\u0000-\u001f\u007f<>,;:"()\\@]+$/
+
+/** Throws for anything but one plain address. */
+export function assertAddress(to: string): void {
+  if (!ADDRESS.test(to)) throw new Error('The recipient is not a single plain e-mail address.')
+}
+
+/**
+ * Sends through the SMTP server of the URL, over a small pool of connections. Rejects when the server refuses the message
+ * or does not answer within 10 s, and for a malformed recipient.
+ */
+export function createSmtpMailer(smtpUrl: string, from: string): Mailer & { close(): void } {
+  const transport = createTransport({
+    url: smtpUrl,
+    pool: true,
+    maxConnections: 5,
+    connectionTimeout: 5000,
+    greetingTimeout: 5000,
+    socketTimeout: 10_000,
+    dnsTimeout: 5000,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  })
+  return {
+    send: async ({ to, subject, text, html }, id) => {
+      assertAddress(to)
+      // The same for every try of a job, so that a mail which was accepted twice can be recognised.
+      const messageId = `<${id}@portcullis>`
+      await transport.sendMail({ from, to: { name: '', address: to }, subject, text, html, messageId })
+    },
+    isReachable: () =>
+      transport.verify().then(
+        () => true,
+        () => false,
+      ),
+    close: () => transport.close(),
+  }
+}

@@ -1,0 +1,75 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
+const NAME = 'portcullis_'
+
+/**
+ * Everything that `/metrics` shows, in a registry of its own. Label values must come from small sets: give a route, never
+ * the path that a client asked for, and a root field of the schema, never a name from a document.
+ */
+export function createMetrics() {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+
+  const httpSeconds = new Histogram({
+    name: `${NAME}http_request_duration_seconds`,
+    help: 'Time to the end of the response, by route and status.',
+    labelNames: ['path', 'status'],
+    buckets: SECONDS,
+    registers,
+  })
+  const operations = new Counter({
+    name: `${NAME}graphql_operations_total`,
+    help: 'Calls of root fields, by outcome: OK or the code of the error.',
+    labelNames: ['field', 'code'],
+    registers,
+  })
+  const operationSeconds = new Histogram({
+    name: `${NAME}graphql_operation_duration_seconds`,
+    help: 'Time that a call of a root field took.',
+    labelNames: ['field'],
+    buckets: SECONDS,
+    registers,
+  })
+  const cacheReads = new Counter({
+    name: `${NAME}cache_reads_total`,
+    help: 'Keys looked up in the shared cache.',
+    labelNames: ['result'],
+    registers,
+  })
+  const databaseQueries = new Counter({
+    name: `${NAME}database_queries_total`,
+    help: 'Statements sent to PostgreSQL.',
+    registers,
+  })
+
+  return {
+    httpRequest: (path: string, status: number, seconds: number) =>
+      httpSeconds.observe({ path, status: String(status) }, seconds),
+    /** `code` is `OK` or the code of the error. */
+    operation: (field: string, code: string, seconds: number) => {
+      operations.inc({ field, code })
+      operationSeconds.observe({ field }, seconds)
+    },
+    /** Fits `onRead` of the caches. */
+    cacheRead: (hits: number, misses: number) => {
+      if (hits > 0) cacheReads.inc({ result: 'hit' }, hits)
+      if (misses > 0) cacheReads.inc({ result: 'miss' }, misses)
+    },
+    databaseQuery: (count = 1) => databaseQueries.inc(count),
+    /** Registers a gauge that is read when the metrics are rendered, e.g. the depth of the hashing queue. */
+    watch: (name: string, help: string, read: () => number) => {
+      new Gauge({
+        name: NAME + name,
+        help,
+        registers,
+        collect() {
+          this.set(read())
+        },
+      })
+    },
+    /** The text exposition format. */
+    render: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+  }
+}

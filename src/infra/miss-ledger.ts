@@ -1,0 +1,37 @@
+import { LRUCache } from 'lru-cache'
+
+/** How long an invalidation keeps fills away. Has to exceed MISS_LIFE_MS by more than a command can take. */
+export const TOMBSTONE_MS = 5000
+const MISS_LIFE_MS = 2000
+const FORGET_MISS_MS = 60_000
+
+interface Miss {
+  since: number
+  pending: number
+  generation: string | null
+}
+
+/**
+ * Remembers when each key was read in vain, because a value that was read from the record long ago must not enter a cache:
+ * its invalidation may have come and gone. A fill cannot say which read it belongs to, so as long as any read of a key
+ * is outstanding, the age of the oldest one counts for all. `generation` names the state of the cache at that read.
+ */
+export function createMissLedger(now: () => number) {
+  const misses = new LRUCache<string, Miss>({ max: 50_000 })
+  return {
+    note(key: string, at: number, generation: string | null): void {
+      const miss = misses.get(key)
+      // Who has not filled after a minute never will: the record does not exist, or its read failed.
+      if (miss && at - miss.since < FORGET_MISS_MS) miss.pending += 1
+      else misses.set(key, { since: at, pending: 1, generation })
+    },
+    /** The generation under which a fill of the key is safe, or null: then the value has to be dropped. */
+    take(key: string): string | null {
+      const miss = misses.get(key)
+      if (!miss) return null
+      miss.pending -= 1
+      if (miss.pending <= 0) misses.delete(key)
+      return now() - miss.since <= MISS_LIFE_MS ? miss.generation : null
+    },
+  }
+}

@@ -1,0 +1,67 @@
+import { availableParallelism } from 'node:os'
+import type { PasswordHasher } from '../ports.js'
+import { createWorkerPool } from './worker-pool.js'
+
+export interface HashingOptions {
+  memoryKib: number
+  iterations: number
+  parallelism: number
+  /** How many passwords may wait while every thread is busy. */
+  queueLength: number
+}
+
+// Hashes of argon2 before 1.3 carry no version.
+const PHC = /^\$(argon2(?:id|i|d))(?:\$v=(\d+))?\$([a-z0-9=,]+)\$([A-Za-z0-9+/]{11,})\$([A-Za-z0-9+/]{16,})$/
+
+interface Phc {
+  variant: string
+  version: number
+  costs: Map<string, number>
+}
+
+/** The parameters of a PHC string, in whatever order it names them. Null when it is not one of argon2. */
+function parsePhc(encoded: string): Phc | null {
+  const [, variant, version, costs] = PHC.exec(encoded) ?? []
+  if (!variant || !costs) return null
+  const pairs = costs.split(',').map((cost): [string, number] => {
+    const [name = '', value] = cost.split('=')
+    return [name, Number(value)]
+  })
+  const parsed = new Map(pairs)
+  const isComplete = ['m', 't', 'p'].every((name) => Number.isSafeInteger(parsed.get(name)))
+  return isComplete ? { variant, version: Number(version ?? 16), costs: parsed } : null
+}
+
+/**
+ * argon2id on as many threads as there are cores, below the priority of the event loop, and with a bounded queue.
+ * `depth` is the number of passwords that wait for a thread. `close` waits for what was accepted.
+ */
+export function createPasswordHasher({
+  queueLength,
+  ...parameters
+}: HashingOptions): PasswordHasher & { close(): Promise<void>; depth(): number } {
+  const pool = createWorkerPool({
+    file: './hash-worker.js',
+    threads: availableParallelism(),
+    // The first logins after a start come together.
+    isEager: true,
+    queueLength,
+  })
+
+  return {
+    hash: (password) => pool.run<string>('hash', { password, parameters }),
+    verify: async (encoded, password) => {
+      if (!parsePhc(encoded)) return false
+      return pool.run<boolean>('verify', { encoded, password })
+    },
+    needsRehash: (encoded) => {
+      const phc = parsePhc(encoded)
+      if (phc?.variant !== 'argon2id' || phc.version !== 19) return true
+      const { memoryKib, iterations, parallelism } = parameters
+      const wanted = { m: memoryKib, t: iterations, p: parallelism }
+      return Object.entries(wanted).some(([name, cost]) => phc.costs.get(name) !== cost)
+    },
+    depth: pool.depth,
+    close: pool.close,
+  }
+}

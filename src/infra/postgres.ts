@@ -1,0 +1,155 @@
+import { randomInt } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PrismaPg } from '@prisma/adapter-pg'
+import pg from 'pg'
+import { type Prisma, PrismaClient } from '../generated/prisma/client.js'
+import type { Log, Sql } from '../ports.js'
+
+const STATEMENT_TIMEOUT_MS = 10_000
+const LOCK_TIMEOUT_MS = 5_000
+const CONNECT_TIMEOUT_MS = 5_000
+const DISCONNECT_PATIENCE_MS = 1_000
+const TRANSACTION = { maxWait: 5_000, timeout: 10_000 }
+const ATTEMPTS = 4
+
+/** Serialization failure, deadlock, and Prisma's name for both. */
+const RETRYABLE = new Set(['40001', '40P01', 'P2034'])
+/** The database is away or gives no connection: Prisma's codes, PostgreSQL's classes 08 and 57, and the socket's. */
+const UNAVAILABLE =
+  /^(P1001|P1002|P1008|P1017|P2024|P2028|08...|57P0.|53300|ECONN\w+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
+const UNAVAILABLE_MESSAGE =
+  /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|can't reach database server|server closed the connection|unable to start a transaction/i
+
+/** The codes of an error and of what caused it. */
+function codesOf(error: unknown): string[] {
+  if (!(error instanceof Error)) return []
+  const { code, meta, cause } = error as Error & {
+    code?: unknown
+    meta?: { code?: unknown; driverAdapterError?: unknown }
+  }
+  const originalCode = (cause as { originalCode?: unknown } | undefined)?.originalCode
+  const own = [code, meta?.code, originalCode].filter((value) => typeof value === 'string')
+  return [...own, ...codesOf(cause), ...codesOf(meta?.driverAdapterError)]
+}
+
+/** Whether the error says that the database is away, rather than that a statement was wrong. */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const isSelf = codesOf(error).some((code) => UNAVAILABLE.test(code)) || UNAVAILABLE_MESSAGE.test(error.message)
+  return isSelf || isDatabaseUnavailable(error.cause)
+}
+
+async function withRetries<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work()
+    } catch (error) {
+      if (attempt === ATTEMPTS || !codesOf(error).some((code) => RETRYABLE.has(code))) throw error
+      await sleep(randomInt(5, 25) * 2 ** attempt)
+    }
+  }
+}
+
+/** Statements are prepared under a name of their own, once on each connection. */
+function createSql(pool: pg.Pool): Sql {
+  const names = new Map<string, string>()
+  const nameOf = (text: string) => {
+    const name = names.get(text) ?? `portcullis_${names.size}`
+    names.set(text, name)
+    return name
+  }
+  return async <Row>(text: string, values: readonly unknown[]) => {
+    const result = await pool.query({ name: nameOf(text), text, values: [...values] })
+    return result.rows as Row[]
+  }
+}
+
+/** A pool ends before its connections do; a database that stops meanwhile would complain of each. */
+function disconnectedFrom(pool: pg.Pool): Promise<void> {
+  let open = pool.totalCount
+  if (open === 0) return Promise.resolve()
+  return new Promise((resolve) => {
+    pool.on('remove', () => {
+      open -= 1
+      if (open === 0) resolve()
+    })
+  })
+}
+
+export interface PostgresOptions {
+  url: string
+  poolSize: number
+  log: Log
+  onQuery: () => void
+}
+
+/** PostgreSQL through one pool, shared by Prisma and by the prepared statements of the hot paths. */
+export function connectPostgres({ url, poolSize, log, onQuery }: PostgresOptions) {
+  class CountingClient extends pg.Client {
+    // biome-ignore lint/suspicious/noExplicitAny: the overloads of pg's query cannot be spelled out here
+    override query(...args: any[]): any {
+      onQuery()
+      return (super.query as (...all: unknown[]) => unknown)(...args)
+    }
+  }
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: poolSize,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    lock_timeout: LOCK_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
+    application_name: 'portcullis',
+    keepAlive: true,
+    Client: CountingClient,
+  })
+  // An idle connection that breaks is replaced by the next query; unheard, the event would end the process.
+  pool.on('error', (error) => log.warn({ err: error }, 'An idle database connection was lost'))
+  const prisma = new PrismaClient({ adapter: new PrismaPg(pool) })
+  const sql = createSql(pool)
+
+  return {
+    pool,
+    prisma,
+    sql,
+    afterCommit: async (effect: () => Promise<void> | void) => effect(),
+
+    transaction: async <T>(work: (tx: Transaction) => Promise<T>): Promise<T> => {
+      const { result, effects } = await withRetries(async () => {
+        const effects: (() => Promise<void> | void)[] = []
+        const result = await prisma.$transaction((client) => work(transactionOn(client, effects)), TRANSACTION)
+        return { result, effects }
+      })
+      for (const effect of effects) await effect()
+      return result
+    },
+
+    isReachable: async (): Promise<boolean> => {
+      try {
+        await pool.query('SELECT 1')
+        return true
+      } catch {
+        return false
+      }
+    },
+
+    close: async (): Promise<void> => {
+      await prisma.$disconnect()
+      const disconnected = disconnectedFrom(pool)
+      await pool.end()
+      await Promise.race([disconnected, sleep(DISCONNECT_PATIENCE_MS, undefined, { ref: false })])
+    },
+  }
+}
+
+interface Transaction {
+  prisma: Prisma.TransactionClient
+  sql: Sql
+  afterCommit(effect: () => Promise<void> | void): Promise<void>
+}
+
+const transactionOn = (prisma: Prisma.TransactionClient, effects: (() => Promise<void> | void)[]): Transaction => ({
+  prisma,
+  sql: async <Row>(text: string, values: readonly unknown[]) => prisma.$queryRawUnsafe<Row[]>(text, ...values),
+  afterCommit: async (effect) => void effects.push(effect),
+})

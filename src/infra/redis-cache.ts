@@ -1,0 +1,155 @@
+import { createHash, randomBytes } from 'node:crypto'
+import type { Cache } from '../ports.js'
+import { createMissLedger, TOMBSTONE_MS } from './miss-ledger.js'
+import { createScript, type RedisClient, type RedisConnection } from './redis.js'
+
+export interface RedisCacheOptions {
+  /** Starts the name of every key; `portcullis:` by default. */
+  prefix?: string
+  onRead?: (hits: number, misses: number) => void
+  /** Milliseconds, for the age of misses; monotonic by default. */
+  clock?: () => number
+}
+
+const TOMBSTONE = '-'
+const RENEW_RETRY_MS = 250
+const newEpoch = () => randomBytes(16).toString('base64url')
+
+// `SET NX`, except that an entry of another epoch is in nobody's way.
+const FILL = `
+local current = redis.call('GET', KEYS[1])
+if current and (current == '${TOMBSTONE}' or string.sub(current, 1, #ARGV[1]) == ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'EX', ARGV[3])
+return 1`
+const fillScript = createScript(FILL, createHash('sha1').update(FILL).digest('hex'))
+
+/**
+ * Keeps the epoch: a random value in Redis that every entry carries, and that is read together with the entries.
+ * A write of an unknown fate (an outage, a timeout) is followed by a new epoch before anything is read again, so
+ * that what an invalidation may have missed, or an old snapshot may have brought back, is not believed.
+ */
+function createEpoch(connection: RedisConnection, key: string) {
+  let failures = 1
+  let renewed = 0
+  let renewal: Promise<boolean> | undefined
+  let timer: NodeJS.Timeout | undefined
+  const doubts = () => failures + connection.outages()
+  const isTrusted = () => renewed === doubts()
+
+  const replace = async () => {
+    const target = doubts()
+    const isDone = await connection.run(
+      async (client) => (await client.set(key, newEpoch())) === 'OK',
+      () => false,
+    )
+    if (isDone) renewed = target
+    renewal = undefined
+    return isTrusted()
+  }
+  const renew = () => {
+    renewal ??= replace()
+    return renewal
+  }
+
+  // Without waiting for a read: other processes go on believing the old entries until then.
+  const renewSoon = async () => {
+    clearTimeout(timer)
+    if (isTrusted() || (await renew())) return
+    clearTimeout(timer)
+    timer = setTimeout(renewSoon, RENEW_RETRY_MS).unref()
+  }
+  connection.onReconnect(() => void renewSoon())
+
+  // Past the pause that follows a failure: a server that is only slow reads this before anything that is asked later.
+  const renewUnconfirmed = () => {
+    if (connection.client.status === 'ready') connection.client.set(key, newEpoch()).catch(() => {})
+  }
+
+  return {
+    ensureTrusted: async () => isTrusted() || renew(),
+    distrust: () => {
+      failures += 1
+      renewUnconfirmed()
+      void renewSoon()
+    },
+    plant: () =>
+      connection.run<unknown>(
+        (client) => client.set(key, newEpoch(), 'NX'),
+        () => null,
+      ),
+  }
+}
+
+// Keys of a cluster live on several nodes, where MGET would be refused; the client sends these in one batch per node.
+const readTogether = (client: RedisClient, isCluster: boolean, keys: string[]): Promise<(string | null)[]> =>
+  isCluster ? Promise.all(keys.map((key) => client.get(key))) : client.mget(keys)
+
+/**
+ * The cache that all processes share. Reads as empty while Redis is away, and never throws.
+ * A fill counts only when a read of that key missed within the last two seconds, and not within five seconds of an
+ * invalidation. An invalidation that Redis did not confirm empties the whole cache as soon as Redis is back.
+ */
+export function createRedisCache(connection: RedisConnection, options: RedisCacheOptions = {}): Cache {
+  const { prefix = 'portcullis:', onRead, clock = () => performance.now() } = options
+  const epochKey = `${prefix}cache-epoch`
+  const entryKey = (key: string) => `${prefix}cache:${key}`
+  const epoch = createEpoch(connection, epochKey)
+  const misses = createMissLedger(clock)
+
+  const fetch = async (keys: readonly string[]) => {
+    const nothing = { current: null, values: keys.map(() => null) }
+    if (!(await epoch.ensureTrusted())) return nothing
+    const names = [epochKey, ...keys.map(entryKey)]
+    const reply = await connection.run<(string | null)[] | null>(
+      (client) => readTogether(client, connection.isCluster, names),
+      () => null,
+    )
+    if (!reply) return nothing
+    const [current, ...stored] = reply
+    if (!current) {
+      await epoch.plant()
+      return nothing
+    }
+    return { current, values: stored.map((value) => (value?.startsWith(current) ? value.slice(current.length) : null)) }
+  }
+
+  const read = async (keys: readonly string[]) => {
+    if (keys.length === 0) return []
+    const startedAt = clock()
+    const { current, values } = await fetch(keys)
+    // Also those that Redis did not answer: see the ledger.
+    for (const [index, key] of keys.entries()) if (values[index] === null) misses.note(key, startedAt, current)
+    const missed = values.filter((value) => value === null).length
+    onRead?.(keys.length - missed, missed)
+    return values
+  }
+
+  const fill = async (entries: readonly { key: string; value: string }[], ttlSeconds: number) => {
+    const fills = entries.flatMap(({ key, value }) => {
+      const generation = misses.take(key)
+      return generation === null
+        ? []
+        : [{ key: entryKey(key), values: [generation, value, Math.max(1, Math.ceil(ttlSeconds))] }]
+    })
+    if (fills.length === 0) return
+    let isSent = false
+    await connection.run<unknown>(
+      (client) => {
+        isSent = true
+        return Promise.all(fills.map(({ key, values }) => fillScript(client, [key], values)))
+      },
+      // It may still arrive, after a tombstone that would have stopped it.
+      () => isSent && epoch.distrust(),
+    )
+  }
+
+  const invalidate = async (keys: readonly string[]) => {
+    if (keys.length === 0) return
+    await connection.run<unknown>(
+      (client) => Promise.all(keys.map((key) => client.set(entryKey(key), TOMBSTONE, 'PX', TOMBSTONE_MS))),
+      () => epoch.distrust(),
+    )
+  }
+
+  return { read, fill, invalidate }
+}

@@ -1,0 +1,230 @@
+import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import type { Log } from '../ports.js'
+
+export type RedisClient = Redis | Cluster
+
+/** A Redis that may be away at any time. Only `run` should be used for commands of requests. */
+export interface RedisConnection {
+  readonly client: RedisClient
+  readonly isCluster: boolean
+  /** A real round trip: the answer for `/health`. */
+  isReachable(): Promise<boolean>
+  /**
+   * Runs the command, or the fallback when Redis is away, slow (250 ms) or was so in the last half second.
+   * After a failure the command may or may not have been executed, now or later.
+   */
+  run<T>(command: (client: RedisClient) => Promise<T>, fallback: () => T | Promise<T>): Promise<T>
+  /** How many connections were lost so far: when the number has changed, writes may be lost. */
+  outages(): number
+  /** Calls the listener whenever a connection becomes usable, the first one included. */
+  onReconnect(listener: () => void): void
+  /** A second connection with the same settings, for subscriptions; `close` closes it too. */
+  duplicate(): RedisClient
+  close(): Promise<void>
+}
+
+const CONNECT_TIMEOUT_MS = 2000
+const COMMAND_TIMEOUT_MS = 250
+const PAUSE_AFTER_FAILURE_MS = 500
+// A peer that vanished without closing the connection would otherwise be waited for until TCP gives up, a quarter of an hour.
+const SILENCE_TIMEOUT_MS = 2000
+
+const retryDelayMs = (attempts: number) =>
+  Math.min(50 * 2 ** Math.min(attempts - 1, 5), 1000) * (0.8 + Math.random() / 5)
+
+const NODE_OPTIONS = {
+  connectTimeout: CONNECT_TIMEOUT_MS,
+  commandTimeout: COMMAND_TIMEOUT_MS,
+  disconnectTimeout: 100,
+  keepAlive: 10_000,
+  // Commands in flight fail at once with their connection, and are never sent a second time.
+  maxRetriesPerRequest: 0,
+  autoResendUnfulfilledCommands: false,
+  disableClientInfo: true,
+  autoResubscribe: false,
+  // What a replica says after a failover: the address now leads to another server.
+  reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
+} satisfies RedisOptions
+
+function createClient(urls: readonly string[]): RedisClient {
+  const [first = ''] = urls
+  if (urls.length === 1) {
+    return new Redis(first, {
+      ...NODE_OPTIONS,
+      enableOfflineQueue: false,
+      enableAutoPipelining: true,
+      retryStrategy: retryDelayMs,
+    })
+  }
+  const { protocol, username, password } = new URL(first)
+  const isTls = protocol === 'rediss:'
+  return new Cluster([...urls], {
+    enableOfflineQueue: false,
+    enableAutoPipelining: true,
+    clusterRetryStrategy: retryDelayMs,
+    maxRedirections: 3,
+    slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+    // Certificates name hosts, so under TLS the names must reach the connection unresolved.
+    ...(isTls && { dnsLookup: (address, callback) => callback(null, address) }),
+    redisOptions: {
+      ...NODE_OPTIONS,
+      // Not for a single server: the client's timer outlives the connection and would end the next one.
+      socketTimeout: SILENCE_TIMEOUT_MS,
+      ...(isTls && { tls: {} }),
+      ...(username && { username: decodeURIComponent(username) }),
+      ...(password && { password: decodeURIComponent(password) }),
+    },
+  })
+}
+
+/** Rejects when the work takes longer than a command may. Also covers the time that a command waits in a pipeline. */
+async function withDeadline<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('Command timed out')), COMMAND_TIMEOUT_MS)
+  })
+  try {
+    return await Promise.race([work, deadline])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+const isReply = (error: unknown) => error instanceof Error && error.name === 'ReplyError'
+// Only the message: the error object of a failed AUTH carries the password.
+const reasonOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
+
+/** One line when Redis goes and one when it is back, however often the client tries in between. */
+function createOutageLog(log: Log) {
+  let isDown = false
+  const refused = new Set<string>()
+  return {
+    down: (error: unknown) => {
+      if (isDown) return
+      isDown = true
+      log.warn({ reason: reasonOf(error) }, 'Redis is not reachable: continuing without it')
+    },
+    up: () => {
+      if (isDown) log.info({}, 'Redis is reachable again')
+      isDown = false
+      refused.clear()
+    },
+    refused: (error: unknown) => {
+      const reason = reasonOf(error)
+      const [kind = ''] = reason.split(' ')
+      if (refused.has(kind)) return
+      refused.add(kind)
+      log.warn({ reason }, 'Redis refused a command: continuing without it')
+    },
+  }
+}
+
+/**
+ * Connects in the background and for ever: one URL means a single server, several mean a Redis Cluster.
+ * Never throws or delays the start because Redis is down.
+ */
+export function connectRedis(urls: readonly string[], log: Log): RedisConnection {
+  const client = createClient(urls)
+  const outageLog = createOutageLog(log)
+  const listeners = new Set<() => void>()
+  const duplicates = new Set<RedisClient>()
+  let outages = 0
+  let isFailing = false
+  let failingSince = 0
+  let isProbing = false
+  let pausedUntil = 0
+  let isClosed = false
+
+  client.on('error', outageLog.down)
+  client.on('ready', () => {
+    isFailing = false
+    outageLog.up()
+    for (const listener of listeners) listener()
+  })
+  client.on('close', () => {
+    outages += 1
+    if (!isClosed) outageLog.down(new Error('Connection closed'))
+  })
+  if (client instanceof Cluster) {
+    client.on('-node', () => {
+      outages += 1
+    })
+    client.on('node error', outageLog.down)
+  }
+
+  const mayTry = () =>
+    client.status === 'ready' && !isClosed && (!isFailing || (!isProbing && performance.now() >= pausedUntil))
+
+  const onFailure = (error: unknown) => {
+    if (isReply(error)) return outageLog.refused(error)
+    const now = performance.now()
+    if (!isFailing) failingSince = now
+    isFailing = true
+    pausedUntil = now + PAUSE_AFTER_FAILURE_MS
+    if (now - failingSince > SILENCE_TIMEOUT_MS && client instanceof Redis) {
+      failingSince = now
+      client.disconnect(true)
+    }
+    if (!isClosed) outageLog.down(error)
+  }
+
+  const run: RedisConnection['run'] = async (command, fallback) => {
+    if (!mayTry()) return fallback()
+    // While Redis does not answer, a single request at a time pays for finding out whether it does again.
+    const isProbe = isFailing
+    if (isProbe) isProbing = true
+    try {
+      const result = await withDeadline(command(client))
+      isFailing = false
+      outageLog.up()
+      return result
+    } catch (error) {
+      onFailure(error)
+      return fallback()
+    } finally {
+      if (isProbe) isProbing = false
+    }
+  }
+
+  return {
+    client,
+    isCluster: client instanceof Cluster,
+    run,
+    outages: () => outages,
+    onReconnect: (listener) => void listeners.add(listener),
+    isReachable: async () => {
+      if (client.status !== 'ready') return false
+      return withDeadline(client.ping()).then(
+        (answer) => answer === 'PONG',
+        () => false,
+      )
+    },
+    duplicate: () => {
+      const copy = client.duplicate()
+      // The outage is already reported by the first connection, and an error event without a listener is printed.
+      copy.on('error', () => {})
+      duplicates.add(copy)
+      return copy
+    },
+    close: async () => {
+      isClosed = true
+      for (const connection of [...duplicates, client]) connection.disconnect()
+    },
+  }
+}
+
+/** A Lua script: sent by its hash, and by its text when the server does not know it yet. */
+export function createScript(lua: string, hash: string) {
+  return async (
+    client: RedisClient,
+    keys: readonly string[],
+    values: readonly (string | number)[],
+  ): Promise<unknown> => {
+    try {
+      return await client.evalsha(hash, keys.length, ...keys, ...values)
+    } catch (error) {
+      if (!reasonOf(error).startsWith('NOSCRIPT')) throw error
+      return client.eval(lua, keys.length, ...keys, ...values)
+    }
+  }
+}

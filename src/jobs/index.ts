@@ -1,0 +1,101 @@
+import { PgBoss } from 'pg-boss'
+import type { Jobs, Log, Mailer, Sql } from '../ports.js'
+import { byServer } from '../services/client.js'
+import type { Services } from '../services/index.js'
+
+type Row = Record<string, unknown>
+
+interface Deps {
+  /** Runs a statement of pg-boss on the shared pool. */
+  execute: (text: string, values?: unknown[]) => Promise<{ rows: Row[] }>
+  log: Log
+}
+
+const SCHEMA = 'jobs'
+const POLL_SECONDS = 1
+const PURGE_CRON = '17 * * * *'
+const DAY_SECONDS = 86_400
+
+// A job whose process was killed is tried again after `expireInSeconds`.
+const QUEUES = {
+  'send-email': { retryLimit: 12, retryDelay: 2, retryBackoff: true, retryDelayMax: 1800, expireInSeconds: 30 },
+  'breach-check': { retryLimit: 20, retryDelay: 30, retryBackoff: true, retryDelayMax: 3600, expireInSeconds: 60 },
+  'purge-expired': { retryLimit: 2, retryDelay: 60, expireInSeconds: 600 },
+} as const
+type Queue = keyof typeof QUEUES
+
+/** Work that leaves the process: pg-boss queues in the same database, so that a job commits with what caused it. */
+export function createJobs({ execute, log }: Deps) {
+  const boss = new PgBoss({ db: { executeSql: execute }, schema: SCHEMA, superviseIntervalSeconds: 15 })
+  const workers = new Map<Queue, string[]>()
+  let isRunning = false
+  boss.on('error', (error) => log.error({ err: error }, 'The job queue failed'))
+
+  async function createQueue(name: Queue): Promise<void> {
+    const deadLetter = `${name}.dead`
+    await boss.createQueue(deadLetter, { retentionSeconds: 90 * DAY_SECONDS })
+    const options = { ...QUEUES[name], deadLetter, deleteAfterSeconds: DAY_SECONDS }
+    await boss.createQueue(name, options)
+    await boss.updateQueue(name, options)
+  }
+
+  async function work<Data extends object>(
+    name: Queue,
+    count: number,
+    handle: (id: string, data: Data) => Promise<void>,
+  ) {
+    const ids: string[] = []
+    for (let index = 0; index < count; index += 1) {
+      const options = { batchSize: 1, pollingIntervalSeconds: POLL_SECONDS, burstWhenBatchFull: true }
+      ids.push(
+        await boss.work<Data>(name, options, async ([job]) => {
+          if (job) await handle(job.id, job.data)
+        }),
+      )
+    }
+    workers.set(name, ids)
+  }
+
+  const jobs: Jobs = {
+    async enqueue(sql: Sql, queue, data) {
+      await boss.send(queue, data, {
+        db: { executeSql: async (text, values) => ({ rows: await sql(text, values ?? []) }) },
+      })
+    },
+    wake(queue) {
+      for (const id of workers.get(queue) ?? []) boss.notifyWorker(id)
+    },
+  }
+
+  return {
+    ...jobs,
+    isRunning: () => isRunning,
+
+    /** Makes the queues. Call before anything is enqueued. */
+    async prepare(): Promise<void> {
+      await boss.start()
+      for (const name of Object.keys(QUEUES) as Queue[]) await createQueue(name)
+    },
+
+    /** Begins to work. */
+    async start(services: Services, mailer: Mailer): Promise<void> {
+      await work<{ sealed: string }>('send-email', 2, (id, { sealed }) =>
+        mailer.send(services.mails.render(sealed), id),
+      )
+      await work<{ userId: string; sealed: string }>('breach-check', 1, (id, { userId, sealed }) =>
+        services.breaches.check(byServer(`job-${id}`), userId, sealed),
+      )
+      await work('purge-expired', 1, async () => {
+        log.info({ purged: await services.maintenance.purge() }, 'Expired records were removed')
+      })
+      await boss.schedule('purge-expired', PURGE_CRON)
+      isRunning = true
+    },
+
+    /** Lets jobs under way finish, for at most ten seconds. */
+    async stop(): Promise<void> {
+      isRunning = false
+      await boss.stop({ graceful: true, timeout: 10_000 })
+    },
+  }
+}

@@ -1,0 +1,106 @@
+// What the rules need from outside. Every port has at least two real implementations (see infra/).
+
+/** The time. Tests move it; nothing else reads the wall clock. */
+export interface Clock {
+  now(): Date
+}
+
+/** argon2id in PHC string format, computed away from the event loop by a bounded pool. */
+export interface PasswordHasher {
+  /** Throws ServiceUnavailableError when the queue is full. */
+  hash(password: string): Promise<string>
+  /** Throws ServiceUnavailableError when the queue is full. A malformed hash is simply not a match. */
+  verify(hash: string, password: string): Promise<boolean>
+  /** True when the hash was made with other parameters than today's. */
+  needsRehash(hash: string): boolean
+}
+
+export interface PasswordEstimator {
+  /** zxcvbn's score, 0 to 4, given words that an attacker would try first, and whether it is among the most common ones. */
+  estimate(password: string, words: readonly string[]): Promise<{ score: number; isCommon: boolean }>
+}
+
+export interface MailMessage {
+  to: string
+  subject: string
+  text: string
+  html: string
+}
+
+export interface Mailer {
+  /** Resolves when the transport has accepted the message; rejects otherwise, and the job `id` is tried again. */
+  send(message: MailMessage, id: string): Promise<void>
+  isReachable(): Promise<boolean>
+}
+
+/**
+ * A lossy store in front of the record. An unreachable cache reads as empty and never throws.
+ * Invalidation wins over a concurrent fill: for a while after it, `fill` of that key does nothing.
+ */
+export interface Cache {
+  read(keys: readonly string[]): Promise<(string | null)[]>
+  fill(entries: readonly { key: string; value: string }[], ttlSeconds: number): Promise<void>
+  invalidate(keys: readonly string[]): Promise<void>
+}
+
+/** Wake-up calls between processes. May lose messages; nothing may depend on one. */
+export interface EventBus {
+  publish(channel: string, message: string): void
+  /** Returns the function that ends the subscription. */
+  subscribe(channel: string, listener: (message: string) => void): () => void
+}
+
+/** At most `max` calls in any window of `windowMs` for one key. */
+export interface RateLimitRule {
+  key: string
+  max: number
+  windowMs: number
+}
+
+export interface RateLimitVerdict {
+  isAllowed: boolean
+  /** The rule that refused or, when none did, the one with the fewest calls remaining. */
+  limit: number
+  remaining: number
+  /** Milliseconds until the oldest counted call of that rule leaves its window. */
+  resetMs: number
+}
+
+export interface RateLimitStore {
+  /** Counts one call against all rules, or, when any of them is used up, against none. One atomic step. */
+  consume(rules: readonly RateLimitRule[]): Promise<RateLimitVerdict>
+}
+
+export interface Place {
+  city: string | null
+  country: string | null
+}
+
+export interface GeoLocator {
+  locate(ipAddress: string): Place
+}
+
+/** k-anonymity range look-up: only the first five hex digits of the SHA-1 leave the process. */
+export interface BreachChecker {
+  /** Takes the password's SHA-1 in upper-case hex. Null when the service did not answer in time. */
+  isBreached(sha1: string, timeoutMs: number): Promise<boolean | null>
+}
+
+export interface Jobs {
+  /** Enqueues inside the caller's transaction, so that the job exists exactly when the change does. */
+  enqueue(sql: Sql, queue: JobQueue, data: object): Promise<void>
+  /** Has the queue looked at now rather than at the next poll. Call after the commit. */
+  wake(queue: JobQueue): void
+}
+
+type JobQueue = 'send-email' | 'breach-check'
+
+/** Runs one statement and returns its rows: on the pool (prepared), or inside a Prisma transaction. */
+export type Sql = <Row = Record<string, unknown>>(text: string, values: readonly unknown[]) => Promise<Row[]>
+
+export interface Log {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}

@@ -1,0 +1,71 @@
+import ms, { type StringValue } from 'ms'
+
+/** What a limit counts by. A pair such as `address+identifier` counts the combination. */
+export type RateLimitSubject = 'address' | 'address+identifier' | 'address+email' | 'session' | 'user'
+
+export interface RateLimit {
+  max: number
+  windowMs: number
+  by: RateLimitSubject
+}
+
+/** Limits by name of the root field; `anonymous` and `authenticated` are the general ones. */
+export type RateLimits = Readonly<Record<string, readonly RateLimit[]>>
+
+const limit = (max: number, window: StringValue, by: RateLimitSubject): RateLimit => ({ max, windowMs: ms(window), by })
+
+/** The table of the HTTP contract. Development multiplies the general limits by ten. */
+export const DEFAULT_RATE_LIMITS = (isProduction: boolean): RateLimits => ({
+  login: [limit(5, '1m', 'address+identifier'), limit(25, '1h', 'address')],
+  register: [limit(5, '1h', 'address')],
+  requestPasswordReset: [limit(3, '1m', 'address+email'), limit(5, '1h', 'address')],
+  resetPassword: [limit(10, '1h', 'address')],
+  verifyEmail: [limit(10, '1h', 'address')],
+  resendVerificationEmail: [limit(5, '1h', 'address')],
+  exchangeToken: [limit(10, '1h', 'address')],
+  refresh: [limit(60, '1h', 'session')],
+  logout: [limit(60, '1h', 'address')],
+  verifyToken: [limit(100, '1h', 'address')],
+  csrfToken: [limit(100, '1h', 'address')],
+  changePassword: [limit(10, '1h', 'user')],
+  terminateAllSessions: [limit(10, '1h', 'user')],
+  sessions: [limit(30, '1h', 'user')],
+  terminateSession: [limit(30, '1h', 'user')],
+  updateProfile: [limit(60, '1h', 'user')],
+  checkPassword: [limit(30, '1m', 'address')],
+  anonymous: [limit(isProduction ? 100 : 1000, '1h', 'address')],
+  authenticated: [limit(isProduction ? 1000 : 10_000, '1h', 'user')],
+})
+
+const ENTRY = /^([A-Za-z*]+)=(\d+\/\d+(?:ms|s|m|h|d)(?:,\d+\/\d+(?:ms|s|m|h|d))*)$/
+
+/**
+ * Reads overrides such as `login=5/1m,25/1h;register=5/1h`; `*=100000/1m` sets all that are not named.
+ * The n-th limit of a field keeps the subject of its n-th default.
+ */
+export function parseRateLimits(text: string, defaults: RateLimits): { limits: RateLimits; problem?: string } {
+  const overrides = new Map<string, string>()
+  for (const entry of text
+    .split(';')
+    .map((part) => part.trim())
+    .filter(Boolean)) {
+    const [, name, rules] = ENTRY.exec(entry) ?? []
+    if (!name || !rules) return { limits: defaults, problem: `cannot read "${entry}"; write it as login=5/1m,25/1h` }
+    if (name !== '*' && !(name in defaults)) return { limits: defaults, problem: `there is no limit named "${name}"` }
+    overrides.set(name, rules)
+  }
+  const limits = Object.entries(defaults).map(([name, initial]) => {
+    const rules = overrides.get(name) ?? overrides.get('*')
+    if (!rules) return [name, initial] as const
+    const parsed = rules.split(',').map((rule, index): RateLimit => {
+      const [max, window] = rule.split('/') as [string, StringValue]
+      return {
+        max: Number(max),
+        windowMs: ms(window),
+        by: (initial[index] ?? initial[initial.length - 1])?.by ?? 'address',
+      }
+    })
+    return [name, parsed] as const
+  })
+  return { limits: Object.fromEntries(limits) }
+}

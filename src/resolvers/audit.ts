@@ -1,0 +1,79 @@
+import { z } from 'zod'
+import { signedIn } from '../context.js'
+import {
+  AuditEvent,
+  AuditEventConnection,
+  AuditLogFilter,
+  AuditScope,
+  fromCursor,
+  SecurityOverview,
+  toCursor,
+} from '../schema/audit.js'
+import { builder } from '../schema/builder.js'
+import { pageArgs } from '../schema/shapes.js'
+import { AccountSummary } from '../schema/users.js'
+import { connect } from './connection.js'
+
+builder.prismaObjectFields(AuditEvent, (t) => ({
+  user: t.field({
+    description: 'The account that it concerns; null when there is none, or no longer one.',
+    type: AccountSummary,
+    nullable: true,
+    resolve: ({ userId }, _args, { loaders }) => (userId ? loaders.user.load(userId) : null),
+  }),
+}))
+
+builder.queryField('auditLog', (t) =>
+  t.field({
+    description: 'Security events in commit order, newest first. Scope EVERYONE needs the permission audit:read.',
+    type: AuditEventConnection,
+    args: {
+      scope: t.arg({ type: AuditScope, required: true, defaultValue: 'MINE' }),
+      filter: t.arg({ type: AuditLogFilter }),
+      ...t.arg.connectionArgs(),
+    },
+    validate: pageArgs,
+    authScopes: (_root, { scope }) =>
+      scope === 'EVERYONE' ? { signedIn: true, permission: 'audit:read' } : { signedIn: true },
+    resolve: async (_root, { scope, filter, ...args }, context) => {
+      const { services } = context
+      // Whoever asks sees everything that was committed before.
+      await services.audit.seal()
+      const mine = scope === 'MINE' ? { ownerId: signedIn(context).user.id } : {}
+      return connect(args, {
+        toCursor,
+        fromCursor,
+        // Newest first: what comes after a cursor has a lower position.
+        load: ({ after, before, limit, isReversed }) =>
+          services.audit.page(
+            { ...filter, ...mine },
+            { before: after, after: before },
+            limit,
+            isReversed ? 'asc' : 'desc',
+          ),
+      })
+    },
+  }),
+)
+
+builder.queryField('securityOverview', (t) =>
+  t.field({
+    description: 'Aggregates for the security dashboard. Needs audit:read.',
+    type: SecurityOverview,
+    args: {
+      hours: t.arg.int({
+        required: true,
+        defaultValue: 24,
+        validate: z
+          .int()
+          .min(1)
+          .max(24 * 90),
+      }),
+    },
+    authScopes: { signedIn: true, permission: 'audit:read' },
+    resolve: async (_root, { hours }, { services }) => {
+      await services.audit.seal()
+      return services.overview(hours)
+    },
+  }),
+)

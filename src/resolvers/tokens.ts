@@ -1,0 +1,69 @@
+import { InvalidRefreshTokenError, InvalidTokenError } from '../errors.js'
+import {
+  LogoutSuccess,
+  RefreshInput,
+  RefreshSuccess,
+  VerifyTokenInput,
+  VerifyTokenSuccess,
+} from '../schema/authentication.js'
+import { builder } from '../schema/builder.js'
+import { deliver } from './sign-in.js'
+
+builder.mutationField('refresh', (t) =>
+  t.field({
+    description: 'Rotates the refresh token (from the input, or else from the cookie) and returns a new access token.',
+    type: RefreshSuccess,
+    args: { input: t.arg({ type: RefreshInput }) },
+    isPublic: true,
+    errors: { types: [InvalidRefreshTokenError] },
+    resolve: async (_root, { input }, context) => {
+      const { services, client, transport } = context
+      const delivery = input?.refreshToken ? 'BODY' : 'COOKIE'
+      if (delivery === 'COOKIE' && transport.refreshCookie) transport.assertCsrf()
+      const { authentication, outcome } = await services.refresh.refresh(
+        client,
+        input?.refreshToken ?? transport.refreshCookie,
+      )
+      return { authentication: deliver(context, authentication, delivery), outcome }
+    },
+  }),
+)
+
+builder.mutationField('logout', (t) =>
+  t.field({
+    description: 'Ends the current session. Succeeds, and clears cookies, even when the session has already ended.',
+    type: LogoutSuccess,
+    isPublic: true,
+    errors: { types: [] },
+    resolve: async (_root, _args, { services, client, viewer, transport }) => {
+      if (transport.refreshCookie) transport.assertCsrf()
+      await services.refresh.logout(client, viewer?.session ?? null, transport.refreshCookie)
+      transport.clearTokenCookies()
+      return { message: 'You are signed out.' }
+    },
+  }),
+)
+
+builder.mutationField('verifyToken', (t) =>
+  t.field({
+    description:
+      'Tells whether an access token is valid now (signature, claims, session still live). A mutation so that a token never stands in a URL.',
+    type: VerifyTokenSuccess,
+    args: { input: t.arg({ type: VerifyTokenInput, required: true }) },
+    isPublic: true,
+    errors: { types: [InvalidTokenError] },
+    resolve: async (_root, { input }, { services, loaders }) => {
+      const viewer = await services.viewers.authenticate(loaders, input.token)
+      if (!viewer) throw new InvalidTokenError()
+      return { userId: viewer.user.id, sessionId: viewer.session.id, expiresAt: viewer.tokenExpiresAt }
+    },
+  }),
+)
+
+builder.queryField('csrfToken', (t) =>
+  t.string({
+    description: 'Double-submit CSRF token for cookie mode; also sets the matching cookie. Send it as x-csrf-token.',
+    isPublic: true,
+    resolve: (_root, _args, { transport }) => transport.csrfToken(),
+  }),
+)

@@ -1,0 +1,138 @@
+import SchemaBuilder, { BasePlugin, type PothosOutputFieldConfig, type SchemaTypes } from '@pothos/core'
+import {
+  DirectiveLocation,
+  GraphQLDirective,
+  GraphQLError,
+  type GraphQLFieldResolver,
+  GraphQLInt,
+  GraphQLNonNull,
+  type GraphQLResolveInfo,
+  GraphQLString,
+} from 'graphql'
+import graphqlRateLimit, { type Identity } from 'graphql-rate-limit'
+import ms from 'ms'
+import type { Context } from '../../context.js'
+import { familyOf } from '../../crypto/refresh-tokens.js'
+import { normalizeEmail, normalizeIdentifier } from '../../identifiers.js'
+import type { RateLimitVerdict } from '../../ports.js'
+import { DEFAULT_RATE_LIMITS, type RateLimitSubject } from '../../rate-limits.js'
+
+// CommonJS: its names are not visible to an ES module import.
+const { Store, getGraphQLRateLimiter } = graphqlRateLimit as unknown as typeof import('graphql-rate-limit')
+
+/** As printed in schema.graphql: one for each limit of a field. */
+export const rateLimitDirective = new GraphQLDirective({
+  name: 'rateLimit',
+  description: 'At most `max` calls in any `window`, counted by `by`. The defaults in production.',
+  locations: [DirectiveLocation.FIELD_DEFINITION],
+  isRepeatable: true,
+  args: {
+    max: { type: new GraphQLNonNull(GraphQLInt) },
+    window: { type: new GraphQLNonNull(GraphQLString) },
+    by: { type: new GraphQLNonNull(GraphQLString) },
+  },
+})
+
+interface Call {
+  field: string
+  args: { input?: { identifier?: string; email?: string | null; refreshToken?: string | null } | null }
+  context: Context
+  verdict?: RateLimitVerdict
+}
+
+/** Who is calling, as each kind of limit sees it. Arguments are as sent: not validated yet. */
+function subjectsOf({ args: { input }, context }: Call): Record<RateLimitSubject, string> {
+  const { client, viewer, transport } = context
+  const address = client.addressKey
+  const refreshToken = input?.refreshToken ?? transport.refreshCookie
+  return {
+    address,
+    'address+identifier': `${address} ${normalizeIdentifier(input?.identifier ?? '')}`,
+    'address+email': `${address} ${normalizeEmail(input?.email ?? '')}`,
+    session: refreshToken ? familyOf(refreshToken) : (viewer?.session.id ?? address),
+    user: viewer?.user.id ?? address,
+  }
+}
+
+// The library keeps the times of earlier calls, adds this one and compares with a maximum, which is not atomic. So each
+// call has a maximum of one, and the store says that it was reached when the limiter has decided so.
+const ONE_CALL = { max: 1, window: '1m' }
+const USED_UP = Number.MAX_SAFE_INTEGER
+
+/** Reads, decides and records in one atomic step of the limiter, so that concurrent calls cannot slip through. */
+class AtomicStore extends Store {
+  override async getForIdentity({ contextIdentity }: Identity): Promise<number[]> {
+    const call = contextIdentity as unknown as Call
+    const { rateLimits } = call.context.services
+    const verdict = await rateLimits.consume(call.field, subjectsOf(call), call.context.viewer !== null)
+    if (!verdict) return []
+    call.verdict = verdict
+    return verdict.isAllowed ? [] : [USED_UP]
+  }
+  override setForIdentity(): void {}
+}
+
+const limiter = getGraphQLRateLimiter({
+  identifyContext: (call: Call) => call as unknown as string,
+  store: new AtomicStore(),
+})
+
+function refusal({ limit, resetMs }: RateLimitVerdict): GraphQLError {
+  const retryAfter = Math.max(1, Math.ceil(resetMs / 1000))
+  const resetAt = new Date(Date.now() + resetMs).toISOString()
+  return new GraphQLError('Too many requests. Try again later.', {
+    extensions: { code: 'RATE_LIMITED', retryAfter, limit, remaining: 0, resetAt },
+  })
+}
+
+/** Throws RATE_LIMITED when a limit of the root field is used up. */
+async function count(call: Call, parent: unknown, info: GraphQLResolveInfo): Promise<void> {
+  const { args, context } = call
+  const message = await limiter({ parent, args: args as Record<string, unknown>, context: call, info }, ONE_CALL)
+  if (call.verdict) context.transport.reportLimit(call.verdict)
+  if (!message || !call.verdict) return
+  await context.services.rateLimits.recordRefusal(context.client, call.field, context.viewer?.user.id ?? null)
+  throw refusal(call.verdict)
+}
+
+const ROOTS = new Set(['Query', 'Mutation', 'Subscription'])
+const DECLARED = DEFAULT_RATE_LIMITS(true)
+
+type Resolver<Types extends SchemaTypes> = GraphQLFieldResolver<unknown, Types['Context'], object>
+
+/** Limits every root field by the table of `rate-limits.ts`, counting each executed field. */
+class RateLimitPlugin<Types extends SchemaTypes> extends BasePlugin<Types> {
+  override onOutputFieldConfig(field: PothosOutputFieldConfig<Types>): PothosOutputFieldConfig<Types> {
+    const declared = ROOTS.has(field.parentType) ? DECLARED[field.name] : undefined
+    if (!declared) return field
+    const rateLimit = declared.map(({ max, windowMs, by }) => ({ max, window: ms(windowMs), by }))
+    return { ...field, extensions: { ...field.extensions, directives: { rateLimit } } }
+  }
+
+  /** Outside validation and authorization. Of a subscription, it is the start that counts. */
+  override wrapArgMappers(resolver: Resolver<Types> | undefined, field: PothosOutputFieldConfig<Types>) {
+    const isCounted = field.kind === 'Query' || field.kind === 'Mutation'
+    return resolver && isCounted ? this.limit(resolver, field) : resolver
+  }
+
+  override wrapSubscribe(subscribe: Resolver<Types> | undefined, field: PothosOutputFieldConfig<Types>) {
+    return subscribe && this.limit(subscribe, field)
+  }
+
+  private limit(resolver: Resolver<Types>, field: PothosOutputFieldConfig<Types>): Resolver<Types> {
+    return async (parent, args, context, info) => {
+      await count({ field: field.name, args, context: context as Context }, parent, info)
+      return resolver(parent, args, context, info)
+    }
+  }
+}
+
+declare global {
+  export namespace PothosSchemaTypes {
+    export interface Plugins<Types extends SchemaTypes> {
+      rateLimit: RateLimitPlugin<Types>
+    }
+  }
+}
+
+SchemaBuilder.registerPlugin('rateLimit', RateLimitPlugin)

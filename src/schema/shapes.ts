@@ -1,0 +1,74 @@
+// Rules about the shape of input: what can be said without looking anything up.
+import { isIP } from 'node:net'
+import { z } from 'zod'
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
+const CONTROL_CHARACTERS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff\ufff9-\uffff]/
+const isWellFormed = (text: string) => !CONTROL_CHARACTERS.test(text) && text.isWellFormed()
+
+/** For a field that may be left out or null. */
+export const optional = <T extends z.ZodType>(field: T) => field.nullish()
+
+/** The rules of an input type: whatever is wrong with it is reported together. */
+export const shape = <T extends z.ZodRawShape>(fields: T, whole: (input: never) => string | null = () => null) =>
+  z.looseObject(fields).superRefine((input, context) => {
+    const message = whole(input as never)
+    if (message) context.addIssue({ code: 'custom', message })
+  })
+
+/** Text for people: at least one character, no control characters. */
+const text = (maxLength: number) =>
+  z
+    .string()
+    .min(1, 'Must not be empty.')
+    .max(maxLength, `Must have at most ${maxLength} characters.`)
+    .refine(isWellFormed, 'Must not contain control characters.')
+
+export const email = z
+  .string()
+  .max(254, 'Must have at most 254 characters.')
+  .refine(isWellFormed, 'Must not contain control characters.')
+  .pipe(z.email('Must be an e-mail address.'))
+
+export const username = z.string().refine((name) => /^[\p{L}\p{N}][\p{L}\p{N}\p{M}._-]{2,31}$/u.test(name), {
+  error: 'Must have 3 to 32 letters, digits, dots, hyphens or underscores, and begin with a letter or a digit.',
+})
+
+export const identifier = text(254)
+export const name = text(100)
+export const deviceName = text(100)
+
+/** Anything goes in a password; the policy judges it. This only bounds the work. */
+export const password = z.string().min(1, 'Must not be empty.').max(1024, 'Must have at most 1024 characters.')
+
+/** An opaque token of ours. One that is too long to be ours is answered like any other unknown token. */
+export const token = z.string().min(1, 'Must not be empty.').max(8192, 'Must have at most 8192 characters.')
+export const code = z.string().regex(/^\d{6}$/, 'Must be six digits.')
+export const uuid = z.guid('Must be a UUID.').toLowerCase()
+export const ipAddress = z.string().refine((address) => isIP(address) !== 0, 'Must be an IP address.')
+
+export const locale = text(35).refine(isLocale, 'Must be a BCP 47 language tag, such as en or de-AT.')
+export const timezone = text(64).refine(isTimezone, 'Must be an IANA time zone, such as Europe/Vienna.')
+
+export const accepted = z.literal(true, 'Must be accepted.')
+
+/** Page sizes of connections. */
+const pageSize = z.int().min(1, 'Must be at least 1.').max(100, 'Must be at most 100.').nullish()
+export const pageArgs = z.looseObject({ first: pageSize, last: pageSize })
+
+function isLocale(tag: string): boolean {
+  try {
+    return Intl.getCanonicalLocales(tag).length === 1
+  } catch {
+    return false
+  }
+}
+
+function isTimezone(zone: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone })
+    return true
+  } catch {
+    return false
+  }
+}

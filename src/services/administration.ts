@@ -1,0 +1,141 @@
+import { InvalidTokenError, UsernameTakenError } from '../errors.js'
+import { normalizeEmail, normalizeIdentifier, normalizeUsername } from '../identifiers.js'
+import type { Clock } from '../ports.js'
+import { type Accounts, isTaken } from './accounts.js'
+import type { Audit } from './audit.js'
+import type { Client } from './client.js'
+import type { Database } from './database.js'
+import type { NewPasswords } from './new-passwords.js'
+import type { Records, UserRecord } from './records.js'
+import type { Sessions } from './sessions.js'
+import type { Throttle } from './throttle.js'
+
+interface Deps {
+  db: Database
+  clock: Clock
+  audit: Audit
+  accounts: Accounts
+  newPasswords: NewPasswords
+  records: Records
+  sessions: Sessions
+  throttle: Throttle
+}
+
+export interface NewAccount {
+  email: string
+  username: string | null
+  roleName: string
+  password: string
+}
+
+/** What operators do to accounts. */
+export function createAdministration(deps: Deps) {
+  const { db, clock, audit, accounts, newPasswords, records, sessions, throttle } = deps
+
+  /** By e-mail, username or id; established accounts only. Throws when there is none. */
+  async function find(identifier: string): Promise<UserRecord> {
+    const key = normalizeIdentifier(identifier)
+    const isUuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(identifier)
+    const found = await db.prisma.user.findFirst({
+      where: {
+        pendingUntil: null,
+        OR: [{ emailNormalized: key }, { usernameNormalized: key }, ...(isUuid ? [{ id: identifier }] : [])],
+      },
+      select: { id: true },
+    })
+    const user = found && (await records.freshUser(found.id))
+    if (!user) throw new Error(`There is no account "${identifier}"`)
+    return user
+  }
+
+  async function assertRole(name: string): Promise<void> {
+    if (await db.prisma.role.findUnique({ where: { name } })) return
+    const roles = await db.prisma.role.findMany({ orderBy: { name: 'asc' } })
+    throw new Error(`There is no role "${name}"; there are: ${roles.map((role) => role.name).join(', ')}`)
+  }
+
+  return {
+    find,
+
+    /** Makes an account whose address counts as verified. Throws when the address, username or password is refused. */
+    async create(client: Client, account: NewAccount): Promise<UserRecord> {
+      const { email, username, roleName, password } = account
+      await assertRole(roleName)
+      const accepted = await newPasswords.accept(password, { email, username })
+      const passwordHash = accepted.hash
+      const now = clock.now()
+      try {
+        return await db.transaction(async (tx) => {
+          if (username) await accounts.assertUsernameFree(tx, username)
+          const { id } = await tx.prisma.user.create({
+            data: {
+              ...{ email, emailNormalized: normalizeEmail(email), roleName, createdAt: now, pendingUntil: now },
+              ...{ username, usernameNormalized: username && normalizeUsername(username) },
+              ...{ passwordHash, passwordChangedAt: now },
+              passwordHistory: { create: { passwordHash, createdAt: now } },
+            },
+            select: { id: true },
+          })
+          const user = await accounts.establish(tx, id)
+          await accepted.settle(tx, id)
+          await audit.record(tx, client, { type: 'REGISTERED', userId: id }, { type: 'EMAIL_VERIFIED', userId: id })
+          return user
+        })
+      } catch (error) {
+        if (isTaken(error, 'username')) throw new UsernameTakenError()
+        throw error instanceof InvalidTokenError ? new Error(`There is an account with the address ${email}`) : error
+      }
+    },
+
+    list: (limit: number) =>
+      db.prisma.user.findMany({
+        select: {
+          id: true,
+          email: true,
+          username: true,
+          roleName: true,
+          isActive: true,
+          emailVerifiedAt: true,
+          lastLoginAt: true,
+        },
+        orderBy: { createdAt: 'desc' },
+        take: limit,
+      }),
+
+    /** Gives a role, or a single permission beyond the role. Throws when neither has that name. */
+    async grant(client: Client, identifier: string, name: string): Promise<UserRecord> {
+      const user = await find(identifier)
+      const [role, permission] = await Promise.all([
+        db.prisma.role.findUnique({ where: { name } }),
+        db.prisma.permission.findUnique({ where: { name } }),
+      ])
+      if (!role && !permission) throw new Error(`There is no role and no permission "${name}"`)
+      const data = role ? { roleName: name } : { grantedPermissions: [...new Set([...user.grantedPermissions, name])] }
+      return db.transaction(async (tx) => {
+        await tx.prisma.user.update({ where: { id: user.id }, data, select: { id: true } })
+        const metadata = { fields: [role ? 'role' : 'permissions'], granted: name }
+        await audit.record(tx, client, { type: 'PROFILE_UPDATED', userId: user.id, metadata })
+        await tx.afterCommit(() => records.forget({ userIds: [user.id] }))
+        return accounts.findById(tx, user.id)
+      })
+    },
+
+    /** Lifts a lock. Returns whether there was one. */
+    async unlock(client: Client, identifier: string): Promise<boolean> {
+      const user = await find(identifier)
+      return db.transaction((tx) => throttle.clear(tx, client, user.id))
+    },
+
+    /** Ends every session of the account and refuses it from now on. Returns how many sessions were active. */
+    async deactivate(client: Client, identifier: string): Promise<number> {
+      const user = await find(identifier)
+      return db.transaction(async (tx) => {
+        await tx.prisma.user.update({ where: { id: user.id }, data: { isActive: false }, select: { id: true } })
+        await audit.record(tx, client, { type: 'PROFILE_UPDATED', userId: user.id, metadata: { fields: ['isActive'] } })
+        const ended = await sessions.end(tx, client, user.id, 'ADMIN')
+        await tx.afterCommit(() => records.forget({ userIds: [user.id] }))
+        return ended.length
+      })
+    },
+  }
+}

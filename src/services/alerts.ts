@@ -1,0 +1,54 @@
+import type { AuditEvent } from '../generated/prisma/client.js'
+import type { Clock } from '../ports.js'
+import type { AuditFilter } from './audit.js'
+import type { Feed } from './feed.js'
+import type { SessionEnds } from './session-ends.js'
+import type { Viewer } from './viewers.js'
+
+/** setTimeout's longest delay; a stream that lives longer is checked again. */
+const MAX_DELAY_MS = 2_147_483_647
+
+/** Live streams of security events, each for as long as the viewer may see it. */
+export function createAlerts({ feed, sessionEnds, clock }: { feed: Feed; sessionEnds: SessionEnds; clock: Clock }) {
+  const open = new Set<() => void>()
+
+  /** Aborts when the viewer's session ends or the access token expires. */
+  function lifeOf(viewer: Viewer): { signal: AbortSignal; release(): void } {
+    const ending = new AbortController()
+    const end = () => ending.abort()
+    open.add(end)
+    const unwatch = sessionEnds.watch(viewer.session.id, end)
+    const remainingMs = viewer.tokenExpiresAt.getTime() - clock.now().getTime()
+    const timer = setTimeout(end, Math.min(Math.max(0, remainingMs), MAX_DELAY_MS))
+    const release = () => {
+      open.delete(end)
+      unwatch()
+      clearTimeout(timer)
+    }
+    ending.signal.addEventListener('abort', release, { once: true })
+    return { signal: ending.signal, release }
+  }
+
+  return {
+    /** Ends every stream: the server is going away. */
+    close: () => {
+      for (const end of open) end()
+    },
+
+    /** Events that match, from the position on if one is given. Ends with the session and with the access token. */
+    follow(viewer: Viewer, filter: AuditFilter, after: bigint | null): AsyncIterableIterator<AuditEvent> {
+      const { signal, release } = lifeOf(viewer)
+      const events = feed.events(filter, after, signal)
+      return {
+        next: () => events.next(),
+        return: async () => {
+          release()
+          return (await events.return?.()) ?? { done: true, value: undefined }
+        },
+        [Symbol.asyncIterator]() {
+          return this
+        },
+      }
+    },
+  }
+}

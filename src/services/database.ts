@@ -1,0 +1,17 @@
+import type { Prisma, PrismaClient } from '../generated/prisma/client.js'
+import type { Sql } from '../ports.js'
+
+/** Where statements run: one transaction, or, on Database itself, each statement by itself. */
+export interface Transaction {
+  prisma: Prisma.TransactionClient
+  /** Hot paths: one prepared statement in place of several round trips through Prisma. */
+  sql: Sql
+  /** Runs the effect once the change is durable: after COMMIT, or at once where there is no transaction. */
+  afterCommit(effect: () => Promise<void> | void): Promise<void>
+}
+
+export interface Database extends Transaction {
+  prisma: PrismaClient
+  /** READ COMMITTED, short, retried on serialization failures and deadlocks: no hashing and no network inside. */
+  transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>
+}

@@ -1,0 +1,51 @@
+import { InvalidTokenError } from '../errors.js'
+import type { Audit } from './audit.js'
+import type { Authentication, Authentications } from './authentications.js'
+import type { Client } from './client.js'
+import type { Database } from './database.js'
+import type { OneTimeTokens } from './one-time-tokens.js'
+import type { Records } from './records.js'
+import type { Sessions } from './sessions.js'
+
+interface Deps {
+  db: Database
+  audit: Audit
+  records: Records
+  sessions: Sessions
+  authentications: Authentications
+  oneTimeTokens: OneTimeTokens
+}
+
+export function createExchange({ db, audit, records, sessions, authentications, oneTimeTokens }: Deps) {
+  return {
+    /** Opens a session with a single-use exchange token, so that no JWT ever stands in a URL. Throws InvalidTokenError. */
+    async exchange(client: Client, token: string, deviceName: string | null) {
+      const found = await oneTimeTokens.find('EXCHANGE', { token })
+      const user = found && (await records.freshUser(found.userId))
+      const opened =
+        found &&
+        user?.isActive &&
+        (await db.transaction(async (tx) => {
+          if (!(await oneTimeTokens.claim(tx, found))) return null
+          return sessions.open(tx, client, {
+            userId: user.id,
+            deviceName,
+            rememberMe: false,
+            amr: ['otp'],
+            events: [{ type: 'TOKEN_EXCHANGED' }],
+            guard: { passwordHash: null, throttleKey: null },
+          })
+        }))
+      if (!opened) {
+        await audit.record(db, client, {
+          type: 'TOKEN_EXCHANGED',
+          success: false,
+          metadata: { reason: 'INVALID_TOKEN' },
+        })
+        throw new InvalidTokenError()
+      }
+      const authentication: Authentication = await authentications.issue(user, opened.session, opened.refreshToken)
+      return { authentication, firstLogin: user.lastLoginAt === null }
+    },
+  }
+}

@@ -1,0 +1,177 @@
+import { RISK_LEVELS } from '../audit-events.js'
+import type { AuditEvent } from '../generated/prisma/client.js'
+import type { EventBus, Log } from '../ports.js'
+import type { Audit, AuditFilter } from './audit.js'
+
+interface Deps {
+  audit: Audit
+  bus: EventBus
+  log: Log
+}
+
+/** The bus's channel that says: there are new events. The events themselves come from the database. */
+const EVENTS = 'audit-events'
+/** The safety net: so long may an event go unnoticed when every wake-up call is lost. */
+const POLL_MS = 500
+/** Events of one burst are sealed together. */
+const GATHER_MS = 5
+const PAGE = 500
+/** So many recent events are kept for all subscribers together; who lags behind more reads from the database. */
+const RECENT = 2000
+
+/** Whether an event passes a filter: the same rule as `auditWhere`, for events at hand. */
+function matches(event: AuditEvent, filter: AuditFilter): boolean {
+  const { ownerId, types, minRiskLevel, success, from, to, userId, sessionId, ipAddress } = filter
+  return (
+    (ownerId === undefined || event.userId === ownerId) &&
+    (!types || types.includes(event.type)) &&
+    (!minRiskLevel || RISK_LEVELS.indexOf(event.riskLevel) >= RISK_LEVELS.indexOf(minRiskLevel)) &&
+    (success == null || event.success === success) &&
+    (!from || event.occurredAt >= from) &&
+    (!to || event.occurredAt < to) &&
+    (!userId || event.userId === userId) &&
+    (!sessionId || event.sessionId === sessionId) &&
+    (!ipAddress || event.ipAddress === ipAddress)
+  )
+}
+
+/**
+ * The live end of the audit log. One reader a process follows the log by position; every subscriber has a cursor of its
+ * own and takes what comes after it, from memory or, when it lags, from the database: no gap, no duplicate, no buffer
+ * that grows with a slow subscriber.
+ */
+export function createFeed({ audit, bus, log }: Deps) {
+  let recent: AuditEvent[] = []
+  /** Everything up to here was read. Null: nobody follows. */
+  let head: bigint | null = null
+  let following: Promise<void> = Promise.resolve()
+  let gathering: NodeJS.Timeout | undefined
+  let poll: NodeJS.Timeout | undefined
+  let unsubscribe: (() => void) | undefined
+  let subscribers = 0
+  const waiting = new Set<() => void>()
+  const listeners = new Set<(event: AuditEvent) => void>()
+
+  async function advance(): Promise<void> {
+    await audit.seal()
+    for (;;) {
+      if (head === null) return
+      const page = await audit.page({}, { after: head }, PAGE, 'asc')
+      const last = page.at(-1)
+      if (!last) return
+      head = last.position
+      recent = [...recent, ...page].slice(-RECENT)
+      for (const event of page) for (const listener of listeners) listener(event)
+      for (const wake of waiting) wake()
+      waiting.clear()
+    }
+  }
+
+  /** One advance at a time; a call during one has another follow it. */
+  const follow = () => {
+    following = following.then(advance).catch((error) => log.warn({ err: error }, 'The event feed could not be read'))
+    return following
+  }
+
+  const gather = () => {
+    gathering ??= setTimeout(() => {
+      gathering = undefined
+      void follow()
+    }, GATHER_MS)
+  }
+
+  /** Resolves when there is something after the position, or when the signal aborts. */
+  const beyond = (position: bigint, signal: AbortSignal) =>
+    new Promise<void>((resolve) => {
+      if (signal.aborted || (head !== null && head > position)) return resolve()
+      const wake = () => {
+        signal.removeEventListener('abort', wake)
+        waiting.delete(wake)
+        resolve()
+      }
+      waiting.add(wake)
+      signal.addEventListener('abort', wake)
+    })
+
+  /** What comes after the position, and up to where that reaches. */
+  async function since(position: bigint, filter: AuditFilter): Promise<{ events: AuditEvent[]; upTo: bigint }> {
+    const first = recent[0]
+    const upTo = head ?? position
+    if (first && first.position <= position + 1n) {
+      return { events: recent.filter((event) => event.position > position && matches(event, filter)), upTo }
+    }
+    const events = await audit.page(filter, { after: position, before: upTo + 1n }, PAGE, 'asc')
+    return { events, upTo: events.length < PAGE ? upTo : (events.at(-1)?.position ?? upTo) }
+  }
+
+  async function* read(filter: AuditFilter, after: bigint | null, signal: AbortSignal): AsyncGenerator<AuditEvent> {
+    subscribers += 1
+    try {
+      await follow()
+      let position = after ?? head ?? (await audit.head())
+      while (!signal.aborted) {
+        const { events, upTo } = await since(position, filter)
+        for (const event of events) {
+          if (signal.aborted) return
+          yield event
+        }
+        position = upTo
+        await beyond(position, signal)
+      }
+    } finally {
+      subscribers -= 1
+    }
+  }
+
+  return {
+    /** Announces that this process has committed events. */
+    announce(): void {
+      gather()
+      bus.publish(EVENTS, '')
+    },
+
+    /** Follows the log until `stop`. */
+    async start(): Promise<void> {
+      head = await audit.head()
+      unsubscribe = bus.subscribe(EVENTS, gather)
+      poll = setInterval(() => void follow(), POLL_MS)
+      poll.unref()
+    },
+
+    async stop(): Promise<void> {
+      clearInterval(poll)
+      clearTimeout(gathering)
+      unsubscribe?.()
+      await following
+    },
+
+    /** Calls the listener with every event that this process reads. Returns the function that ends it. */
+    onEvent(listener: (event: AuditEvent) => void): () => void {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+
+    subscribers: () => subscribers,
+
+    /**
+     * Everything that matches after the position (default: from now on), in commit order, until the signal aborts.
+     * `return` ends it at once, also while it waits.
+     */
+    events(filter: AuditFilter, after: bigint | null, signal: AbortSignal): AsyncIterableIterator<AuditEvent> {
+      const closing = new AbortController()
+      const events = read(filter, after, AbortSignal.any([signal, closing.signal]))
+      return {
+        next: () => events.next(),
+        return: () => {
+          closing.abort()
+          return events.return(undefined)
+        },
+        [Symbol.asyncIterator]() {
+          return this
+        },
+      }
+    },
+  }
+}
+
+export type Feed = ReturnType<typeof createFeed>

@@ -1,0 +1,151 @@
+import type { Config } from '../config.js'
+import { createKeyRings } from '../crypto/key-ring.js'
+import type {
+  BreachChecker,
+  Cache,
+  Clock,
+  EventBus,
+  GeoLocator,
+  Jobs,
+  Log,
+  PasswordEstimator,
+  PasswordHasher,
+  RateLimitStore,
+} from '../ports.js'
+import { createAccessTokens } from './access-tokens.js'
+import { createAccounts } from './accounts.js'
+import { createAdministration } from './administration.js'
+import { createAlerts } from './alerts.js'
+import { createAudit } from './audit.js'
+import { createAuthentications } from './authentications.js'
+import { createBreaches } from './breaches.js'
+import type { Database } from './database.js'
+import { createExchange } from './exchange.js'
+import { createFeed } from './feed.js'
+import { createLinks } from './links.js'
+import { createLogin } from './login.js'
+import { createMails } from './mails.js'
+import { createMaintenance } from './maintenance.js'
+import { createNewPasswords } from './new-passwords.js'
+import { createOneTimeTokens } from './one-time-tokens.js'
+import { createOverview } from './overview.js'
+import { createPasswordPolicy } from './password-policy.js'
+import { createPasswords } from './passwords.js'
+import { createProfiles } from './profiles.js'
+import { createRateLimits } from './rate-limits.js'
+import { createRecords, forgetFromLog } from './records.js'
+import { createRefresh } from './refresh.js'
+import { createRegistration } from './registration.js'
+import { createSessionEnds } from './session-ends.js'
+import { createSessions } from './sessions.js'
+import { createSigningKeys } from './signing-keys.js'
+import { createThrottle } from './throttle.js'
+import { createViewers } from './viewers.js'
+
+export interface ServiceDeps {
+  config: Config
+  secretKeys: readonly string[]
+  publicUrl: () => string
+  frontendUrl: () => string
+  db: Database
+  clock: Clock
+  cache: Cache
+  bus: EventBus
+  limiter: RateLimitStore
+  hasher: PasswordHasher
+  estimator: PasswordEstimator
+  breaches: BreachChecker
+  geo: GeoLocator
+  jobs: Jobs
+  log: Log
+}
+
+/** The object graph: every rule of the product and what it stands on. */
+export function createServices(deps: ServiceDeps) {
+  const { config, db, clock, cache, bus, limiter, hasher, estimator, breaches: breachChecker, geo, jobs, log } = deps
+  const { algorithm, hmacKeys, lifetimeMs: tokenLifetimeMs } = config.jwt
+  const { idleTimeoutMs, refreshGraceMs: graceMs } = config.sessions
+  const historyLength = config.passwords.history
+  const keys = createKeyRings(deps.secretKeys)
+  const issuer = () => config.jwt.issuer ?? deps.publicUrl()
+  const audience = () => config.jwt.audience ?? deps.publicUrl()
+
+  // The audit log announces to the feed, and the feed reads the audit log.
+  const audit = createAudit({ db, clock, onRecorded: () => feed.announce() })
+  const feed = createFeed({ audit, bus, log })
+  const sessionEnds = createSessionEnds({ bus, feed, log })
+  const alerts = createAlerts({ feed, sessionEnds, clock })
+
+  const records = createRecords({ cache, sql: db.sql })
+  forgetFromLog(feed, records)
+  const links = createLinks(deps.frontendUrl)
+  const mails = createMails({ jobs, keys: keys('mail'), links })
+  const sessions = createSessions({ db, clock, audit, records, bus, lifetimes: config.sessions })
+  const signingKeys = createSigningKeys({ db, clock, keys: keys('signing-keys'), algorithm, hmacKeys, tokenLifetimeMs })
+  const accessTokens = createAccessTokens({
+    clock,
+    signingKeys,
+    algorithm,
+    lifetimeMs: tokenLifetimeMs,
+    issuer,
+    audience,
+  })
+  const authentications = createAuthentications({ accessTokens })
+  const viewers = createViewers({ clock, accessTokens, sessions, records })
+
+  const throttle = createThrottle({ clock, audit, mails, keys: keys('throttle'), ...config.lockout })
+  const login = createLogin({ db, clock, audit, records, sessions, authentications, throttle, mails, hasher })
+  const refresh = createRefresh({ db, clock, audit, records, sessions, authentications, mails, graceMs, idleTimeoutMs })
+
+  const accounts = createAccounts({ clock, records })
+  const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })
+  const lifetimes = config.oneTimeTokens
+  const oneTimeTokens = createOneTimeTokens({ db, clock, keys: keys('one-time-code'), lifetimes })
+  const breaches = createBreaches({ db, audit, jobs, breaches: breachChecker, keys: keys('breach-check') })
+  const newPasswords = createNewPasswords({ policy, hasher, breaches })
+  const mailed = { db, clock, audit, accounts, mails, links, oneTimeTokens, newPasswords }
+  const registration = createRegistration({
+    ...mailed,
+    requireVerifiedEmail: config.requireVerifiedEmail,
+    verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
+  })
+  const passwords = createPasswords({
+    ...{ ...mailed, policy, hasher, records, sessions, authentications, throttle, historyLength },
+  })
+  const exchange = createExchange({ db, audit, records, sessions, authentications, oneTimeTokens })
+  const profiles = createProfiles({ db, audit, accounts, records })
+
+  return {
+    geo,
+    csrfKeys: keys('csrf'),
+    audit,
+    feed,
+    sessionEnds,
+    alerts,
+    records,
+    mails,
+    sessions,
+    signingKeys,
+    accessTokens,
+    viewers,
+    login,
+    refresh,
+    policy,
+    registration,
+    passwords,
+    exchange,
+    profiles,
+    overview: createOverview({ db, clock, idleTimeoutMs }),
+    rateLimits: createRateLimits({ limits: config.rateLimits, limiter, audit, db, log }),
+    breaches,
+    administration: createAdministration({
+      ...{ db, clock, audit, accounts, newPasswords, records, sessions, throttle },
+    }),
+    maintenance: createMaintenance({
+      ...{ db, clock, idleTimeoutMs, tokenLifetimeMs, historyLength },
+      auditRetentionMs: config.auditRetentionMs,
+    }),
+  }
+}
+
+export type Services = ReturnType<typeof createServices>

@@ -1,0 +1,174 @@
+import { AccountLockedError, DomainError, EmailNotVerifiedError, InvalidCredentialsError } from '../errors.js'
+import { normalizeIdentifier } from '../identifiers.js'
+import type { Clock, PasswordHasher } from '../ports.js'
+import type { Audit, AuditEntry } from './audit.js'
+import type { Authentication, Authentications } from './authentications.js'
+import { type Client, describeDevice, originOf } from './client.js'
+import type { Database } from './database.js'
+import type { Mails } from './mails.js'
+import { type Records, USER_COLUMNS, type UserRecord } from './records.js'
+import type { Sessions } from './sessions.js'
+import type { Throttle } from './throttle.js'
+
+interface Deps {
+  db: Database
+  clock: Clock
+  audit: Audit
+  records: Records
+  sessions: Sessions
+  authentications: Authentications
+  throttle: Throttle
+  mails: Mails
+  hasher: PasswordHasher
+}
+
+export interface Credentials {
+  identifier: string
+  password: string
+  rememberMe: boolean
+  deviceName: string | null
+}
+
+/** The account behind an identifier, if any, with what its login depends on. */
+interface Candidate extends UserRecord {
+  passwordHash: string
+  isKnownDevice: boolean
+  hasSessions: boolean
+}
+interface Found {
+  account: Candidate | null
+  lockedUntil: Date | null
+}
+
+// A registration that waits for its verification owns nothing: an established account comes first.
+const find = (column: 'email_normalized' | 'username_normalized') => `
+  WITH account AS (
+    SELECT ${USER_COLUMNS}, u.password_hash AS "passwordHash",
+           EXISTS (SELECT FROM sessions WHERE user_id = u.id) AS "hasSessions",
+           EXISTS (SELECT FROM sessions WHERE user_id = u.id AND device_fingerprint = $3::text) AS "isKnownDevice"
+    FROM users u WHERE u.${column} = $1::text
+    ORDER BY u.pending_until DESC NULLS FIRST, u.created_at DESC LIMIT 1
+  )
+  SELECT row_to_json(account) AS account, throttle.locked_until AS "lockedUntil"
+  FROM (SELECT) AS one LEFT JOIN account ON true
+  LEFT JOIN login_throttles throttle
+    ON throttle.key = coalesce('user:' || account.id, $2::text) AND throttle.locked_until > $4::timestamptz`
+const BY_EMAIL = find('email_normalized')
+const BY_USERNAME = find('username_normalized')
+
+/** Private reasons of a refusal: they stand in the audit log, never in an answer. */
+type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' | 'EMAIL_NOT_VERIFIED' | 'OVERTAKEN'
+
+export function createLogin(deps: Deps) {
+  const { db, clock, audit, records, sessions, authentications, throttle, mails, hasher } = deps
+  /** A hash that no password fits, made with today's parameters: checking it takes as long as checking a real one. */
+  let dummyHash: Promise<string> | undefined
+
+  async function locate(client: Client, identifier: string): Promise<Found> {
+    const key = normalizeIdentifier(identifier)
+    const [row] = await db.sql<Found>(identifier.includes('@') ? BY_EMAIL : BY_USERNAME, [
+      key,
+      throttle.keyOfUnknown(identifier),
+      describeDevice(client.userAgent).fingerprint,
+      clock.now(),
+    ])
+    if (row?.account) records.reviveUser(row.account)
+    return { account: row?.account ?? null, lockedUntil: row?.lockedUntil ?? null }
+  }
+
+  const failure = (account: Candidate | null, reason: Refusal): AuditEntry => ({
+    type: 'LOGIN_FAILED',
+    userId: account?.id ?? null,
+    metadata: { reason },
+  })
+
+  /** Counts the failure, unless it says nothing about the password, and refuses. */
+  async function reject(
+    client: Client,
+    identifier: string,
+    account: Candidate | null,
+    reason: Refusal,
+  ): Promise<never> {
+    const lockedUntil = await db.transaction(async (tx) => {
+      await audit.record(tx, client, failure(account, reason))
+      const key = account ? throttle.keyOfAccount(account.id) : throttle.keyOfUnknown(identifier)
+      return throttle.countFailure(tx, client, key, account)
+    })
+    throw lockedUntil ? new AccountLockedError(lockedUntil, clock.now()) : new InvalidCredentialsError()
+  }
+
+  async function getDummyHash(): Promise<string> {
+    dummyHash ??= hasher.hash('no password has this hash')
+    try {
+      return await dummyHash
+    } catch (error) {
+      // The queue was full: the next login tries again.
+      dummyHash = undefined
+      throw error
+    }
+  }
+
+  async function isCorrect(account: Candidate | null, password: string): Promise<boolean> {
+    const dummy = await getDummyHash()
+    const isMatch = await hasher.verify(account?.passwordHash ?? dummy, password)
+    return isMatch && account !== null
+  }
+
+  async function succeed(client: Client, account: Candidate, input: Credentials): Promise<Authentication> {
+    const rehashed = hasher.needsRehash(account.passwordHash) ? await hasher.hash(input.password) : null
+    const isNewDevice = account.hasSessions && !account.isKnownDevice
+    const device = describeDevice(client.userAgent)
+    const events: AuditEntry[] = [{ type: 'LOGIN_SUCCEEDED', metadata: { method: 'password' } }]
+    if (isNewDevice) events.push({ type: 'NEW_DEVICE', metadata: { device: device.name } })
+    const request = {
+      userId: account.id,
+      deviceName: input.deviceName,
+      rememberMe: input.rememberMe,
+      amr: ['pwd'],
+      events,
+      guard: { passwordHash: account.passwordHash, throttleKey: throttle.keyOfAccount(account.id) },
+    }
+    // Nearly every login is one statement; only what happens seldom needs a transaction around it.
+    const opened =
+      rehashed || isNewDevice
+        ? await db.transaction(async (tx) => {
+            const session = await sessions.open(tx, client, request)
+            if (rehashed) await tx.prisma.user.update({ where: { id: account.id }, data: { passwordHash: rehashed } })
+            if (isNewDevice) await mails.send(tx, account, 'new-device', originOf(client, clock.now()))
+            return session
+          })
+        : await sessions.open(db, client, request)
+    const { passwordHash: _, hasSessions: __, isKnownDevice: ___, ...user } = account
+    return authentications.issue({ ...user, lastLoginAt: clock.now() }, opened.session, opened.refreshToken)
+  }
+
+  return {
+    /**
+     * Signs in with a password. Throws AccountLockedError, InvalidCredentialsError (the same for every reason), and, only
+     * after a correct password, EmailNotVerifiedError.
+     */
+    async withPassword(client: Client, input: Credentials): Promise<Authentication> {
+      const { account, lockedUntil } = await locate(client, input.identifier)
+      if (lockedUntil) {
+        await audit.record(db, client, failure(account, 'LOCKED'))
+        throw new AccountLockedError(lockedUntil, clock.now())
+      }
+      const isMatch = await isCorrect(account, input.password)
+      if (!isMatch || !account) {
+        return reject(client, input.identifier, account, account ? 'WRONG_PASSWORD' : 'UNKNOWN_ACCOUNT')
+      }
+      if (!account.isActive) return reject(client, input.identifier, account, 'DEACTIVATED')
+      if (account.pendingUntil) {
+        await audit.record(db, client, failure(account, 'EMAIL_NOT_VERIFIED'))
+        throw new EmailNotVerifiedError()
+      }
+      try {
+        return await succeed(client, account, input)
+      } catch (error) {
+        // Locked, deactivated or given another password while this one was being checked.
+        if (error instanceof DomainError) await audit.record(db, client, failure(account, 'OVERTAKEN'))
+        throw error
+      }
+    },
+  }
+}

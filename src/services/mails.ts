@@ -1,0 +1,55 @@
+import type { KeyRing } from '../crypto/key-ring.js'
+import { open, seal } from '../crypto/secrets.js'
+import type { EmailData, EmailKind } from '../emails/kinds.js'
+import { renderEmail } from '../emails/render.js'
+import { displayNameOf } from '../identifiers.js'
+import type { Jobs, MailMessage } from '../ports.js'
+import type { Transaction } from './database.js'
+import type { Links } from './links.js'
+
+interface Recipient {
+  email: string
+  displayName: string | null
+  username: string | null
+  locale: string
+  timezone: string
+}
+
+interface Letter {
+  kind: EmailKind
+  data: EmailData[EmailKind]
+  recipient: { email: string; displayName: string; locale: string; timezone: string }
+}
+
+const CONTEXT = 'mail'
+
+/** Outgoing mail: enqueued with the change that caused it, written and sent by a job. */
+export function createMails({ jobs, keys, links }: { jobs: Jobs; keys: KeyRing; links: Links }) {
+  return {
+    /** The mail exists exactly when the transaction commits. Waiting jobs hold it encrypted: it may carry a token. */
+    async send<K extends EmailKind>(
+      tx: Transaction,
+      to: Recipient,
+      kind: K,
+      data: Omit<EmailData[K], 'loginLink' | 'resetLink'>,
+    ): Promise<void> {
+      const { email, locale, timezone } = to
+      const recipient = { email, displayName: displayNameOf(to), locale, timezone }
+      const ways = { loginLink: links.home(), resetLink: links.resetPassword() }
+      const letter = { kind, data: { ...data, ...ways }, recipient }
+      const sealed = seal(keys.current, JSON.stringify(letter), CONTEXT).toString('base64')
+      await jobs.enqueue(tx.sql, 'send-email', { sealed })
+      await tx.afterCommit(() => jobs.wake('send-email'))
+    },
+
+    /** Opens what `send` enqueued. Throws when it was sealed under a key that is gone. */
+    render(sealed: string): MailMessage {
+      const text = open(keys.all, Buffer.from(sealed, 'base64'), CONTEXT)
+      if (text === null) throw new Error('The mail was enqueued under a SECRET_KEY that is not configured')
+      const { kind, data, recipient } = JSON.parse(text) as Letter
+      return { to: recipient.email, ...renderEmail(kind, data as never, recipient) }
+    },
+  }
+}
+
+export type Mails = ReturnType<typeof createMails>

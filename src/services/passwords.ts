@@ -1,0 +1,184 @@
+import { DomainError, InvalidCredentialsError, InvalidTokenError, WeakPasswordError } from '../errors.js'
+import { normalizeEmail } from '../identifiers.js'
+import type { Clock, PasswordHasher } from '../ports.js'
+import type { Accounts } from './accounts.js'
+import type { Audit } from './audit.js'
+import type { Authentication, Authentications } from './authentications.js'
+import { type Client, originOf } from './client.js'
+import type { Database, Transaction } from './database.js'
+import type { Links } from './links.js'
+import type { Mails } from './mails.js'
+import type { NewPassword, NewPasswords } from './new-passwords.js'
+import type { OneTimeTokens, Proof } from './one-time-tokens.js'
+import type { PasswordOwner, PasswordPolicy } from './password-policy.js'
+import type { Records, SessionRecord, UserRecord } from './records.js'
+import type { Sessions } from './sessions.js'
+import type { Throttle } from './throttle.js'
+
+interface Deps {
+  db: Database
+  clock: Clock
+  audit: Audit
+  accounts: Accounts
+  records: Records
+  sessions: Sessions
+  authentications: Authentications
+  throttle: Throttle
+  mails: Mails
+  links: Links
+  oneTimeTokens: OneTimeTokens
+  policy: PasswordPolicy
+  newPasswords: NewPasswords
+  hasher: PasswordHasher
+  /** How many passwords, the current one included, must not be chosen again. */
+  historyLength: number
+}
+
+export function createPasswords(deps: Deps) {
+  const { db, clock, audit, accounts, records, sessions, authentications, throttle, mails, links, oneTimeTokens } = deps
+  const { policy, newPasswords, hasher, historyLength } = deps
+
+  const historyOf = async (userId: string): Promise<string[]> => {
+    const rows = await db.prisma.passwordHistory.findMany({
+      where: { userId },
+      orderBy: { createdAt: 'desc' },
+      take: historyLength,
+      select: { passwordHash: true },
+    })
+    return rows.map((row) => row.passwordHash)
+  }
+
+  /**
+   * Stores the new hash, provided that the old one still stands: of two concurrent changes one wins. The account's row
+   * stays locked until the commit, so that no session opens with the old password meanwhile.
+   */
+  async function replace(tx: Transaction, userId: string, oldHash: string, next: NewPassword): Promise<boolean> {
+    const now = clock.now()
+    const { count } = await tx.prisma.user.updateMany({
+      where: { id: userId, passwordHash: oldHash, isActive: true },
+      data: { passwordHash: next.hash, passwordChangedAt: now },
+    })
+    if (count === 0) return false
+    await tx.prisma.passwordHistory.create({ data: { userId, passwordHash: next.hash, createdAt: now } })
+    await next.settle(tx, userId)
+    await tx.prisma.oneTimeToken.updateMany({
+      where: { userId, purpose: 'PASSWORD_RESET', usedAt: null },
+      data: { usedAt: now },
+    })
+    await tx.afterCommit(() => records.forget({ userIds: [userId] }))
+    return true
+  }
+
+  async function change(client: Client, user: UserRecord, session: SessionRecord, current: string, next: string) {
+    const { passwordHash } = await db.prisma.user.findUniqueOrThrow({
+      where: { id: user.id },
+      select: { passwordHash: true },
+    })
+    if (!(await hasher.verify(passwordHash, current)))
+      throw new InvalidCredentialsError('The current password is not correct.')
+    const accepted = await newPasswords.accept(next, {
+      ...user,
+      history: [...new Set([passwordHash, ...(await historyOf(user.id))])].slice(0, historyLength),
+    })
+    const { ended, refreshToken } = await db.transaction(async (tx) => {
+      if (!(await replace(tx, user.id, passwordHash, accepted))) throw new InvalidCredentialsError()
+      const ended = await sessions.end(tx, client, user.id, 'PASSWORD_CHANGED', { except: session.id })
+      const metadata = { terminatedSessions: ended.length }
+      await audit.record(tx, client, { type: 'PASSWORD_CHANGED', userId: user.id, sessionId: session.id, metadata })
+      await mails.send(tx, user, 'password-changed', originOf(client, clock.now()))
+      return { ended, refreshToken: await sessions.reissue(tx, session.id) }
+    })
+    const [freshUser, freshSession] = await Promise.all([records.freshUser(user.id), records.freshSession(session.id)])
+    const authentication = await authentications.issue(freshUser ?? user, freshSession ?? session, refreshToken)
+    return { authentication, terminatedSessions: ended.length }
+  }
+
+  async function reset(client: Client, proof: Proof, next: string): Promise<number> {
+    const found = await oneTimeTokens.find('PASSWORD_RESET', proof)
+    if (!found) throw new InvalidTokenError()
+    const { passwordHash, ...owner } = await db.prisma.user.findUniqueOrThrow({ where: { id: found.userId } })
+    const accepted = await newPasswords.accept(next, { ...owner, history: await historyOf(found.userId) })
+    return db.transaction(async (tx) => {
+      if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
+      if (!(await replace(tx, found.userId, passwordHash, accepted))) throw new InvalidTokenError()
+      // Whoever reads the mails of an address owns it.
+      const user = await accounts.establish(tx, found.userId)
+      const ended = await sessions.end(tx, client, user.id, 'PASSWORD_RESET')
+      await throttle.clear(tx, client, user.id)
+      const metadata = { terminatedSessions: ended.length }
+      await audit.record(tx, client, { type: 'PASSWORD_RESET_COMPLETED', userId: user.id, metadata })
+      await mails.send(tx, user, 'password-reset-completed', originOf(client, clock.now()))
+      return ended.length
+    })
+  }
+
+  return {
+    /** Scores a candidate. Throws WeakPasswordError with every rule that it breaks. */
+    async check(password: string, owner: PasswordOwner): Promise<number> {
+      const { score, violations } = await policy.assess(password, owner)
+      if (violations.length > 0) throw new WeakPasswordError(score, violations)
+      return score
+    },
+
+    /**
+     * Changes the password, ends all other sessions and gives the current one new tokens. Throws InvalidCredentialsError
+     * and WeakPasswordError; then nothing has changed.
+     */
+    async change(
+      client: Client,
+      { user, session }: { user: UserRecord; session: SessionRecord },
+      current: string,
+      next: string,
+    ): Promise<{ authentication: Authentication; terminatedSessions: number }> {
+      try {
+        return await change(client, user, session, current, next)
+      } catch (error) {
+        if (error instanceof DomainError) {
+          const metadata = { reason: error.code }
+          await audit.record(db, client, {
+            type: 'PASSWORD_CHANGE_FAILED',
+            userId: user.id,
+            sessionId: session.id,
+            metadata,
+          })
+        }
+        throw error
+      }
+    },
+
+    /** Mails a link and a code, where there is an account. Says nothing about whether there is. */
+    async requestReset(client: Client, email: string): Promise<void> {
+      await db.transaction(async (tx) => {
+        const user = await accounts.findByEmail(tx, normalizeEmail(email))
+        if (!user?.isActive) {
+          const metadata = { reason: user ? 'DEACTIVATED' : 'UNKNOWN_ACCOUNT' }
+          return audit.record(tx, client, {
+            type: 'PASSWORD_RESET_REQUESTED',
+            success: false,
+            userId: user?.id ?? null,
+            metadata,
+          })
+        }
+        const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, user.id, 'PASSWORD_RESET')
+        await mails.send(tx, user, 'password-reset', { link: links.resetPassword(token), code, lifetimeSeconds })
+        await audit.record(tx, client, { type: 'PASSWORD_RESET_REQUESTED', userId: user.id })
+      })
+    },
+
+    /**
+     * Sets a new password with the proof of a mail, ends every session and lifts a lock. Returns how many sessions were
+     * active. Throws InvalidTokenError and WeakPasswordError; a weak password does not use the proof up.
+     */
+    async reset(client: Client, proof: Proof, next: string): Promise<number> {
+      try {
+        return await reset(client, proof, next)
+      } catch (error) {
+        if (error instanceof DomainError) {
+          const metadata = { reason: error.code }
+          await audit.record(db, client, { type: 'PASSWORD_RESET_COMPLETED', success: false, metadata })
+        }
+        throw error
+      }
+    },
+  }
+}

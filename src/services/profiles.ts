@@ -1,0 +1,56 @@
+import { UsernameTakenError } from '../errors.js'
+import { normalizeUsername } from '../identifiers.js'
+import { type Accounts, isTaken } from './accounts.js'
+import type { Audit } from './audit.js'
+import type { Client } from './client.js'
+import type { Database } from './database.js'
+import type { Records, SessionRecord, UserRecord } from './records.js'
+
+/** What is left out stays; null empties a field. */
+export interface ProfileChange {
+  username?: string | null
+  firstName?: string | null
+  lastName?: string | null
+  displayName?: string | null
+  locale?: string
+  timezone?: string
+}
+
+interface Deps {
+  db: Database
+  audit: Audit
+  accounts: Accounts
+  records: Records
+}
+
+export function createProfiles({ db, audit, accounts, records }: Deps) {
+  return {
+    /** Changes the fields that are given. Throws UsernameTakenError; then nothing has changed. */
+    async update(
+      client: Client,
+      { user, session }: { user: UserRecord; session: SessionRecord },
+      change: ProfileChange,
+    ): Promise<UserRecord> {
+      const entry = { type: 'PROFILE_UPDATED', userId: user.id, sessionId: session.id } as const
+      const { username } = change
+      try {
+        return await db.transaction(async (tx) => {
+          if (username) await accounts.assertUsernameFree(tx, username, user.id)
+          const usernameNormalized = username ? normalizeUsername(username) : null
+          await tx.prisma.user.update({
+            where: { id: user.id },
+            data: { ...change, ...(username !== undefined && { usernameNormalized }) },
+            select: { id: true },
+          })
+          await audit.record(tx, client, { ...entry, metadata: { fields: Object.keys(change) } })
+          await tx.afterCommit(() => records.forget({ userIds: [user.id] }))
+          return accounts.findById(tx, user.id)
+        })
+      } catch (error) {
+        if (!(error instanceof UsernameTakenError || isTaken(error, 'username'))) throw error
+        await audit.record(db, client, { ...entry, success: false, metadata: { reason: 'USERNAME_TAKEN' } })
+        throw new UsernameTakenError()
+      }
+    },
+  }
+}

@@ -1,0 +1,160 @@
+import { isRefreshTokenShaped, newRefreshToken, openSuccessor, sealSuccessor } from '../crypto/refresh-tokens.js'
+import { sha256 } from '../crypto/secrets.js'
+import { InvalidRefreshTokenError, type RefreshFailure } from '../errors.js'
+import type { RefreshTokenState } from '../generated/prisma/client.js'
+import type { Clock } from '../ports.js'
+import { type Audit, insertEvents } from './audit.js'
+import type { Authentication, Authentications } from './authentications.js'
+import { type Client, originOf } from './client.js'
+import type { Database } from './database.js'
+import type { Mails } from './mails.js'
+import { type Records, SESSION_COLUMNS, type SessionRecord, USER_COLUMNS, type UserRecord } from './records.js'
+import type { Sessions } from './sessions.js'
+
+interface Deps {
+  db: Database
+  clock: Clock
+  audit: Audit
+  records: Records
+  sessions: Sessions
+  authentications: Authentications
+  mails: Mails
+  graceMs: number
+  idleTimeoutMs: number
+}
+
+export interface Refreshed {
+  authentication: Authentication
+  /** REPLAYED: the same successor was handed out again. */
+  outcome: 'ROTATED' | 'REPLAYED'
+}
+
+// One statement, so that of many concurrent presentations of one token exactly one rotates it: the others wait for the
+// row, find it no longer LIVE, and claim nothing. The order of the steps is ours, not the planner's: token, then session.
+const ROTATE = `
+  WITH presented AS MATERIALIZED (
+    SELECT hash, session_id FROM refresh_tokens WHERE hash = $1::bytea AND state = 'LIVE' FOR UPDATE
+  ), live AS MATERIALIZED (
+    SELECT s.id AS session_id, s.user_id FROM sessions s
+    WHERE s.id = (SELECT session_id FROM presented) AND s.ended_at IS NULL
+      AND s.expires_at > $2::timestamptz AND s.last_activity_at > $4::timestamptz
+      AND (SELECT u.is_active FROM users u WHERE u.id = s.user_id)
+    FOR NO KEY UPDATE
+  ), claimed AS (
+    UPDATE refresh_tokens t
+    SET state = 'ROTATED', rotated_at = $2::timestamptz, sealed_successor = $3::bytea
+    FROM live WHERE t.hash = $1::bytea
+    RETURNING t.hash, live.session_id, live.user_id
+  ), successor AS (
+    INSERT INTO refresh_tokens (hash, session_id, parent_hash, state, created_at)
+    SELECT $5::bytea, session_id, hash, 'LIVE', $2::timestamptz FROM claimed
+  ), renewed AS (
+    UPDATE sessions s SET last_rotation_at = $2::timestamptz, last_activity_at = $2::timestamptz
+    FROM claimed WHERE s.id = claimed.session_id
+    RETURNING ${SESSION_COLUMNS}
+  ), logged AS (${insertEvents('$6', 'claimed')})
+  SELECT (SELECT row_to_json(renewed) FROM renewed) AS session,
+         (SELECT row_to_json(account) FROM (SELECT ${USER_COLUMNS} FROM users u WHERE u.id = claimed.user_id) account) AS user
+  FROM claimed`
+
+const FIND = `
+  SELECT state, rotated_at AS "rotatedAt", sealed_successor AS "sealedSuccessor", session_id AS "sessionId"
+  FROM refresh_tokens WHERE hash = $1::bytea`
+
+interface StoredToken {
+  state: RefreshTokenState
+  rotatedAt: Date | null
+  sealedSuccessor: Uint8Array | null
+  sessionId: string
+}
+
+/** Rotation of refresh tokens with detection of reuse (RFC 9700 section 4.14.2). */
+export function createRefresh(deps: Deps) {
+  const { db, clock, audit, records, sessions, authentications, mails, graceMs, idleTimeoutMs } = deps
+
+  async function rotate(client: Client, token: string): Promise<Refreshed | null> {
+    const now = clock.now()
+    const successor = newRefreshToken(token)
+    const [row] = await db.sql<{ session: SessionRecord; user: UserRecord }>(ROTATE, [
+      sha256(token),
+      now,
+      sealSuccessor(token, successor),
+      new Date(now.getTime() - idleTimeoutMs),
+      sha256(successor),
+      audit.toJson(client, [{ type: 'TOKEN_REFRESHED' }]),
+    ])
+    if (!row) return null
+    const session = records.reviveSession(row.session)
+    await records.forget({ sessionIds: [session.id] })
+    await audit.announce(db)
+    const authentication = await authentications.issue(records.reviveUser(row.user), session, successor)
+    return { authentication, outcome: 'ROTATED' }
+  }
+
+  const find = async (token: string): Promise<StoredToken | undefined> =>
+    (await db.sql<StoredToken>(FIND, [sha256(token)]))[0]
+
+  /** The successor, while a lost response or a concurrent request can explain that its parent comes again. */
+  async function replayable(token: string, found: StoredToken): Promise<string | null> {
+    const isInGrace = found.rotatedAt !== null && clock.now().getTime() - found.rotatedAt.getTime() < graceMs
+    const successor = isInGrace && found.sealedSuccessor ? openSuccessor(token, found.sealedSuccessor) : null
+    return successor !== null && (await find(successor))?.state === 'LIVE' ? successor : null
+  }
+
+  /** The token was used before, outside what a lost response explains: somebody has a copy (RFC 9700). */
+  async function punish(client: Client, session: SessionRecord): Promise<never> {
+    await db.transaction(async (tx) => {
+      const ended = await sessions.end(tx, client, session.userId, 'TOKEN_REUSED', { ids: [session.id] })
+      await audit.record(tx, client, { type: 'TOKEN_REUSE_DETECTED', userId: session.userId, sessionId: session.id })
+      const user = ended.length > 0 ? await records.freshUser(session.userId, tx.sql) : null
+      if (user)
+        await mails.send(tx, user, 'sessions-ended', {
+          ...originOf(client, clock.now()),
+          deviceName: session.deviceName,
+        })
+    })
+    throw new InvalidRefreshTokenError('REUSED')
+  }
+
+  /** Records the refusal, with the session that the token belonged to, if any. */
+  async function refuse(client: Client, reason: RefreshFailure, session: SessionRecord | null = null): Promise<never> {
+    const whose = { userId: session?.userId ?? null, sessionId: session?.id ?? null }
+    await audit.record(db, client, { type: 'TOKEN_REFRESHED', success: false, ...whose, metadata: { reason } })
+    throw new InvalidRefreshTokenError(reason)
+  }
+
+  /** Why the token could not be rotated; within the grace period, that is a success after all. */
+  async function explain(client: Client, token: string): Promise<Refreshed> {
+    const found = await find(token)
+    const session = found && (await records.freshSession(found.sessionId))
+    const user = session && (await records.freshUser(session.userId))
+    if (!found || !session || !user) return refuse(client, 'INVALID')
+    const end = sessions.endOf(session)
+    if (end) return refuse(client, end.endReason === 'EXPIRED' ? 'EXPIRED' : 'REVOKED', session)
+    if (!user.isActive) return refuse(client, 'REVOKED', session)
+    const successor = await replayable(token, found)
+    if (successor === null) return punish(client, session)
+    const metadata = { outcome: 'REPLAYED' }
+    await audit.record(db, client, { type: 'TOKEN_REFRESHED', userId: user.id, sessionId: session.id, metadata })
+    return { authentication: await authentications.issue(user, session, successor), outcome: 'REPLAYED' }
+  }
+
+  return {
+    /**
+     * Trades a refresh token for a new pair. Presented again within the grace period, while its successor is unused, it
+     * gives the same successor; later it ends the session. Throws InvalidRefreshTokenError.
+     */
+    async refresh(client: Client, token: string | null): Promise<Refreshed> {
+      if (!token) return refuse(client, 'MISSING')
+      if (!isRefreshTokenShaped(token)) return refuse(client, 'INVALID')
+      return (await rotate(client, token)) ?? explain(client, token)
+    },
+
+    /** Ends the session of the viewer or, without one, that of the refresh token. Does nothing when neither has one. */
+    async logout(client: Client, current: SessionRecord | null, token: string | null): Promise<void> {
+      const found = !current && token && isRefreshTokenShaped(token) ? await find(token) : undefined
+      const session = current ?? (found ? await records.freshSession(found.sessionId) : null)
+      if (session) await sessions.end(db, client, session.userId, 'LOGOUT', { ids: [session.id] }, 'LOGGED_OUT')
+    },
+  }
+}

@@ -1,0 +1,43 @@
+import type { EventBus, Log } from '../ports.js'
+import type { Feed } from './feed.js'
+import { SESSIONS_ENDED } from './sessions.js'
+
+/**
+ * Tells holders of open connections that a session has ended: at once through the bus and, should that message be lost,
+ * from the audit log, where every end of a session is written.
+ */
+export function createSessionEnds({ bus, feed, log }: { bus: EventBus; feed: Feed; log: Log }) {
+  const watchers = new Map<string, Set<() => void>>()
+
+  function notify(sessionId: string): void {
+    const listeners = watchers.get(sessionId)
+    watchers.delete(sessionId)
+    for (const listener of listeners ?? []) listener()
+  }
+
+  bus.subscribe(SESSIONS_ENDED, (message) => {
+    try {
+      for (const id of JSON.parse(message) as string[]) notify(id)
+    } catch (error) {
+      log.warn({ err: error }, 'A message about ended sessions could not be read')
+    }
+  })
+  feed.onEvent((event) => {
+    const isEnd = event.success && (event.type === 'SESSION_TERMINATED' || event.type === 'LOGGED_OUT')
+    if (isEnd && event.sessionId) notify(event.sessionId)
+  })
+
+  return {
+    /** Calls the listener once, when the session ends. Returns the function that stops watching. */
+    watch(sessionId: string, listener: () => void): () => void {
+      const listeners = watchers.get(sessionId) ?? new Set()
+      watchers.set(sessionId, listeners.add(listener))
+      return () => {
+        listeners.delete(listener)
+        if (listeners.size === 0 && watchers.get(sessionId) === listeners) watchers.delete(sessionId)
+      }
+    },
+  }
+}
+
+export type SessionEnds = ReturnType<typeof createSessionEnds>

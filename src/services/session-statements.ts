@@ -1,0 +1,63 @@
+// The statements of sessions.ts: one round trip each.
+import { insertEvents } from './audit.js'
+import { SESSION_COLUMNS } from './records.js'
+
+/** Opens a session, unless the guard does not hold, and ends the oldest ones above the cap. */
+export const OPEN = `
+  WITH account AS (
+    SELECT id FROM users
+    WHERE id = $2::uuid AND is_active AND ($21::text IS NULL OR password_hash = $21::text)
+    FOR NO KEY UPDATE
+  ), throttle AS (
+    SELECT locked_until FROM login_throttles WHERE key = $20::text AND locked_until > $14::timestamptz
+  ), opened AS (
+    INSERT INTO sessions (id, user_id, device_name, device_type, browser, os, user_agent, device_fingerprint, ip_address,
+                          city, country, remember_me, amr, expires_at, created_at, last_activity_at)
+    SELECT $1::uuid, account.id, $3::text, $4::text::device_type, $5::text, $6::text, $7::text, $8::text, $9::text,
+           $10::text, $11::text, $12::boolean, string_to_array($13::text, ','), $15::timestamptz, $14::timestamptz,
+           $14::timestamptz
+    FROM account WHERE NOT EXISTS (SELECT FROM throttle)
+    RETURNING id AS session_id, user_id
+  ), token AS (
+    INSERT INTO refresh_tokens (hash, session_id, state, created_at)
+    SELECT $16::bytea, session_id, 'LIVE', $14::timestamptz FROM opened
+  ), seen AS (
+    UPDATE users SET last_login_at = $14::timestamptz FROM opened WHERE users.id = opened.user_id
+  ), cleared AS (
+    DELETE FROM login_throttles WHERE key = $20::text AND EXISTS (SELECT FROM opened)
+  ), ended AS (
+    UPDATE sessions SET ended_at = $14::timestamptz, end_reason = 'TERMINATED'
+    WHERE id IN (
+      SELECT id FROM sessions
+      WHERE user_id = (SELECT user_id FROM opened) AND ended_at IS NULL AND expires_at > $14::timestamptz
+      ORDER BY created_at DESC, id DESC OFFSET $17::int - 1
+    )
+    RETURNING id AS session_id, user_id
+  ), logged AS (${insertEvents('$18', 'opened')}), evicted AS (${insertEvents('$19', 'ended')})
+  SELECT EXISTS (SELECT FROM opened) AS "isOpen", (SELECT locked_until FROM throttle) AS "lockedUntil",
+         ARRAY(SELECT session_id::text FROM ended) AS "endedIds"`
+
+/** Ends those of an account's active sessions that are selected. */
+export const END = `
+  WITH ended AS (
+    UPDATE sessions SET ended_at = $1::timestamptz, end_reason = $2::text::session_end_reason
+    WHERE user_id = $3::uuid AND ended_at IS NULL AND expires_at > $1::timestamptz AND last_activity_at > $4::timestamptz
+      AND ($5::text IS NULL OR id = ANY(string_to_array($5::text, ',')::uuid[]))
+      AND ($6::uuid IS NULL OR id <> $6::uuid)
+    RETURNING id AS session_id, user_id
+  ), logged AS (${insertEvents('$7', 'ended')})
+  SELECT session_id AS id FROM ended`
+
+const list = (order: 'ASC' | 'DESC') => `
+  SELECT ${SESSION_COLUMNS} FROM sessions s
+  WHERE s.user_id = $1::uuid
+    AND ($2::boolean OR (s.ended_at IS NULL AND s.expires_at > $3::timestamptz AND s.last_activity_at > $4::timestamptz))
+    AND ($5::timestamptz IS NULL OR (s.last_activity_at, s.id) < ($5::timestamptz, $6::uuid))
+    AND ($7::timestamptz IS NULL OR (s.last_activity_at, s.id) > ($7::timestamptz, $8::uuid))
+  ORDER BY s.last_activity_at ${order}, s.id ${order} LIMIT $9::int`
+export const NEWEST_FIRST = list('DESC')
+export const OLDEST_FIRST = list('ASC')
+
+export const TOUCH = `
+  UPDATE sessions SET last_activity_at = $2::timestamptz
+  WHERE id = $1::uuid AND ended_at IS NULL AND last_activity_at < $2::timestamptz - interval '1 minute'`

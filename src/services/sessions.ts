@@ -1,0 +1,208 @@
+import { v7 as uuid } from 'uuid'
+import { newRefreshToken } from '../crypto/refresh-tokens.js'
+import { sha256 } from '../crypto/secrets.js'
+import { AccountLockedError, InvalidCredentialsError, SessionNotFoundError } from '../errors.js'
+import type { SessionEndReason } from '../generated/prisma/client.js'
+import type { Clock, EventBus } from '../ports.js'
+import type { Audit, AuditEntry } from './audit.js'
+import { type Client, describeDevice } from './client.js'
+import type { Database, Transaction } from './database.js'
+import type { Records, SessionRecord } from './records.js'
+import { END, NEWEST_FIRST, OLDEST_FIRST, OPEN, TOUCH } from './session-statements.js'
+
+interface Deps {
+  db: Database
+  clock: Clock
+  audit: Audit
+  records: Records
+  bus: EventBus
+  lifetimes: { lifetimeMs: number; rememberMeLifetimeMs: number; idleTimeoutMs: number; maxConcurrent: number }
+}
+
+export interface OpenSession {
+  userId: string
+  deviceName: string | null
+  rememberMe: boolean
+  /** Authentication methods, RFC 8176. */
+  amr: string[]
+  /** What to record beside SESSION_CREATED. */
+  events: AuditEntry[]
+  /** Refuses when the account was locked, deactivated or given another password since it was looked up. */
+  guard: { passwordHash: string | null; throttleKey: string | null }
+}
+
+/** Which of an account's sessions to end: those listed, or all but one, or all. */
+export interface Selection {
+  ids?: readonly string[]
+  except?: string
+}
+
+interface SessionKey {
+  activeAt: Date
+  id: string
+}
+
+/** Where in the list, most recently active first, to read: strictly between the two. */
+export interface SessionPage {
+  after: SessionKey | undefined
+  before: SessionKey | undefined
+  limit: number
+  /** From the end of the list. */
+  isReversed: boolean
+}
+
+/** The bus's channel for ids of sessions that have just ended. */
+export const SESSIONS_ENDED = 'sessions-ended'
+
+export function createSessions({ db, clock, audit, records, bus, lifetimes }: Deps) {
+  /** When a session ended or ends by itself: by its reason, at its expiry, or after too long without activity. */
+  const endOf = (session: SessionRecord): { endedAt: Date; endReason: SessionEndReason } | null => {
+    if (session.endedAt) return { endedAt: session.endedAt, endReason: session.endReason ?? 'TERMINATED' }
+    const idleEnd = session.lastActivityAt.getTime() + lifetimes.idleTimeoutMs
+    const endedAt = new Date(Math.min(session.expiresAt.getTime(), idleEnd))
+    return endedAt <= clock.now() ? { endedAt, endReason: 'EXPIRED' } : null
+  }
+
+  /** Makes it known that sessions have ended: no cache may say otherwise, no connection of theirs stays open. */
+  const publishEnd = (tx: Transaction, ids: readonly string[]) =>
+    tx.afterCommit(async () => {
+      if (ids.length === 0) return
+      await records.forget({ sessionIds: ids })
+      bus.publish(SESSIONS_ENDED, JSON.stringify(ids))
+    })
+
+  /** Ends sessions and records SESSION_TERMINATED, or `type`, for each. Returns the ids of those that were active. */
+  async function end(
+    tx: Transaction,
+    client: Client,
+    userId: string,
+    reason: SessionEndReason,
+    { ids, except }: Selection = {},
+    type: 'SESSION_TERMINATED' | 'LOGGED_OUT' = 'SESSION_TERMINATED',
+  ): Promise<string[]> {
+    const now = clock.now()
+    const rows = await tx.sql<{ id: string }>(END, [
+      now,
+      reason,
+      userId,
+      new Date(now.getTime() - lifetimes.idleTimeoutMs),
+      ids?.join(',') ?? null,
+      except ?? null,
+      audit.toJson(client, [{ type, metadata: { reason } }]),
+    ])
+    const ended = rows.map((row) => row.id)
+    await publishEnd(tx, ended)
+    await audit.announce(tx)
+    return ended
+  }
+
+  return {
+    endOf,
+    end,
+
+    /**
+     * Opens a session with its first refresh token in one statement, and ends the oldest ones above the cap.
+     * The account's row is locked first, so that nothing slips past a change of password or a deactivation that runs at
+     * the same time. Throws AccountLockedError and InvalidCredentialsError when the guard does not hold.
+     */
+    async open(
+      tx: Transaction,
+      client: Client,
+      input: OpenSession,
+    ): Promise<{ session: SessionRecord; refreshToken: string }> {
+      const now = clock.now()
+      const device = describeDevice(client.userAgent)
+      const place = client.locate()
+      const session: SessionRecord = {
+        id: uuid(),
+        userId: input.userId,
+        deviceName: input.deviceName ?? device.name,
+        deviceType: device.deviceType,
+        browser: device.browser,
+        os: device.os,
+        userAgent: client.userAgent,
+        deviceFingerprint: device.fingerprint,
+        ipAddress: client.ipAddress,
+        ...place,
+        rememberMe: input.rememberMe,
+        amr: input.amr,
+        secondFactorAt: null,
+        createdAt: now,
+        lastActivityAt: now,
+        lastRotationAt: null,
+        expiresAt: new Date(now.getTime() + (input.rememberMe ? lifetimes.rememberMeLifetimeMs : lifetimes.lifetimeMs)),
+        endedAt: null,
+        endReason: null,
+      }
+      const refreshToken = newRefreshToken()
+      const [row] = await tx.sql<{ isOpen: boolean; lockedUntil: Date | null; endedIds: string[] }>(OPEN, [
+        ...[session.id, session.userId, session.deviceName, session.deviceType, session.browser, session.os],
+        ...[session.userAgent, session.deviceFingerprint, session.ipAddress, session.city, session.country],
+        ...[session.rememberMe, session.amr.join(','), now, session.expiresAt, sha256(refreshToken)],
+        lifetimes.maxConcurrent,
+        audit.toJson(client, [...input.events, { type: 'SESSION_CREATED' }]),
+        audit.toJson(client, [{ type: 'SESSION_TERMINATED', metadata: { reason: 'TOO_MANY_SESSIONS' } }]),
+        input.guard.throttleKey,
+        input.guard.passwordHash,
+      ])
+      if (row?.lockedUntil) throw new AccountLockedError(row.lockedUntil, now)
+      if (!row?.isOpen) throw new InvalidCredentialsError()
+      await tx.afterCommit(() => records.forget({ userIds: [input.userId] }))
+      await publishEnd(tx, row.endedIds)
+      await audit.announce(tx)
+      return { session, refreshToken }
+    },
+
+    /** Gives an open session a refresh token of a new family; its earlier ones are no longer known. */
+    async reissue(tx: Transaction, sessionId: string): Promise<string> {
+      const now = clock.now()
+      const refreshToken = newRefreshToken()
+      await tx.prisma.refreshToken.deleteMany({ where: { sessionId } })
+      await tx.prisma.refreshToken.create({
+        data: { hash: sha256(refreshToken), sessionId, state: 'LIVE', createdAt: now },
+      })
+      await tx.prisma.session.update({ where: { id: sessionId }, data: { lastRotationAt: now, lastActivityAt: now } })
+      await tx.afterCommit(() => records.forget({ sessionIds: [sessionId] }))
+      return refreshToken
+    },
+
+    /** Ends one of the account's sessions. Throws SessionNotFoundError when it has no such active session. */
+    async terminate(client: Client, userId: string, sessionId: string): Promise<SessionRecord> {
+      const ended = await end(db, client, userId, 'TERMINATED', { ids: [sessionId] })
+      const session = ended.length > 0 ? await records.freshSession(sessionId) : null
+      if (session) return session
+      await audit.record(db, client, {
+        type: 'SESSION_TERMINATED',
+        success: false,
+        userId,
+        metadata: { reason: 'NOT_FOUND' },
+      })
+      throw new SessionNotFoundError()
+    },
+
+    /** Ends every session of the account but one. Returns how many were active. */
+    async terminateAll(client: Client, userId: string, except?: string): Promise<number> {
+      return (await end(db, client, userId, 'TERMINATED', except ? { except } : {})).length
+    },
+
+    /** A page of the account's sessions, most recently active first. */
+    list(
+      userId: string,
+      includeEnded: boolean,
+      { after, before, limit, isReversed }: SessionPage,
+    ): Promise<SessionRecord[]> {
+      const now = clock.now()
+      return db.sql<SessionRecord>(isReversed ? OLDEST_FIRST : NEWEST_FIRST, [
+        ...[userId, includeEnded, now, new Date(now.getTime() - lifetimes.idleTimeoutMs)],
+        ...[after?.activeAt ?? null, after?.id ?? null, before?.activeAt ?? null, before?.id ?? null, limit],
+      ])
+    },
+
+    /** Notes activity, at most once a minute for a session. */
+    async touch(sessionId: string): Promise<void> {
+      await db.sql(TOUCH, [sessionId, clock.now()])
+    },
+  }
+}
+
+export type Sessions = ReturnType<typeof createSessions>

@@ -1,0 +1,72 @@
+import type { KeyRing } from '../crypto/key-ring.js'
+import { hmac } from '../crypto/secrets.js'
+import { normalizeIdentifier } from '../identifiers.js'
+import type { Clock } from '../ports.js'
+import type { Audit } from './audit.js'
+import type { Client } from './client.js'
+import type { Transaction } from './database.js'
+import type { Mails } from './mails.js'
+import type { UserRecord } from './records.js'
+
+interface Deps {
+  clock: Clock
+  audit: Audit
+  mails: Mails
+  keys: KeyRing
+  threshold: number
+  durationMs: number
+}
+
+// A lock that has run out starts a new count; a lock that holds is not prolonged by further attempts.
+const COUNT = `
+  INSERT INTO login_throttles AS t (key, user_id, failures, last_failure_at, locked_until)
+  VALUES ($1::text, $2::uuid, 1, $3::timestamptz, CASE WHEN $4::int <= 1 THEN $5::timestamptz END)
+  ON CONFLICT (key) DO UPDATE SET
+    failures = CASE WHEN t.locked_until <= $3::timestamptz THEN 1 ELSE t.failures + 1 END,
+    last_failure_at = $3::timestamptz,
+    locked_until = CASE
+      WHEN t.locked_until > $3::timestamptz THEN t.locked_until
+      WHEN (CASE WHEN t.locked_until <= $3::timestamptz THEN 1 ELSE t.failures + 1 END) >= $4::int THEN $5::timestamptz
+    END
+  RETURNING failures, locked_until AS "lockedUntil"`
+
+const CLEAR = 'DELETE FROM login_throttles WHERE key = $1::text RETURNING locked_until AS "lockedUntil"'
+
+/** Lockout after consecutive failures: the same for identifiers that have an account and for those that have none. */
+export function createThrottle({ clock, audit, mails, keys, threshold, durationMs }: Deps) {
+  return {
+    keyOfAccount: (userId: string): string => `user:${userId}`,
+    keyOfUnknown: (identifier: string): string =>
+      `identifier:${hmac(keys.current, normalizeIdentifier(identifier)).toString('base64url')}`,
+
+    /** Counts one failure. Returns until when the identifier is locked, if it is; the failure that locks it is told. */
+    async countFailure(tx: Transaction, client: Client, key: string, user: UserRecord | null): Promise<Date | null> {
+      const now = clock.now()
+      const lockUntil = new Date(now.getTime() + durationMs)
+      const [row] = await tx.sql<{ failures: number; lockedUntil: Date | null }>(COUNT, [
+        key,
+        user?.id ?? null,
+        now,
+        threshold,
+        lockUntil,
+      ])
+      const lockedUntil = row?.lockedUntil ?? null
+      if (row?.failures === threshold && lockedUntil) {
+        const metadata = { lockedUntil: lockedUntil.toISOString() }
+        await audit.record(tx, client, { type: 'ACCOUNT_LOCKED', userId: user?.id ?? null, metadata })
+        if (user) await mails.send(tx, user, 'account-locked', { lockedUntil: lockedUntil.toISOString() })
+      }
+      return lockedUntil
+    },
+
+    /** Forgets the failures. Records ACCOUNT_UNLOCKED when that ends a lock; returns whether it did. */
+    async clear(tx: Transaction, client: Client, userId: string): Promise<boolean> {
+      const [row] = await tx.sql<{ lockedUntil: Date | null }>(CLEAR, [`user:${userId}`])
+      const wasLocked = row?.lockedUntil != null && row.lockedUntil > clock.now()
+      if (wasLocked) await audit.record(tx, client, { type: 'ACCOUNT_UNLOCKED', userId })
+      return wasLocked
+    },
+  }
+}
+
+export type Throttle = ReturnType<typeof createThrottle>

@@ -1,0 +1,56 @@
+import { LRUCache } from 'lru-cache'
+import type { Clock } from '../ports.js'
+import type { AccessTokens } from './access-tokens.js'
+import type { Loaders, Records, SessionRecord, UserRecord } from './records.js'
+import type { Sessions } from './sessions.js'
+
+/** Who is signed in, and with which session. */
+export interface Viewer {
+  user: UserRecord
+  session: SessionRecord
+  /** When the access token that said so expires. */
+  tokenExpiresAt: Date
+}
+
+interface Deps {
+  clock: Clock
+  accessTokens: AccessTokens
+  sessions: Sessions
+  records: Records
+}
+
+const ACTIVITY_EVERY_MS = 60_000
+
+export function createViewers({ clock, accessTokens, sessions, records }: Deps) {
+  const touched = new LRUCache<string, number>({ max: 50_000 })
+
+  function touch(session: SessionRecord): void {
+    const now = clock.now().getTime()
+    const last = Math.max(session.lastActivityAt.getTime(), touched.get(session.id) ?? 0)
+    if (now - last < ACTIVITY_EVERY_MS) return
+    touched.set(session.id, now)
+    // A request does not wait for this, nor fail with it: the next one notes the activity again.
+    sessions.touch(session.id).catch(() => touched.delete(session.id))
+  }
+
+  /** The session if it lives. A cached record may lag behind the activity, so what looks idle is looked up again. */
+  async function liveSession(loaders: Loaders, id: string): Promise<SessionRecord | null> {
+    const session = await loaders.session.load(id)
+    if (!session || session.endedAt) return null
+    if (!sessions.endOf(session)) return session
+    const fresh = await records.freshSession(id)
+    return fresh && !sessions.endOf(fresh) ? fresh : null
+  }
+
+  return {
+    /** The signed-in user of an access token: null unless the token is valid, its session live and the account active. */
+    async authenticate(loaders: Loaders, token: string): Promise<Viewer | null> {
+      const claims = await accessTokens.verify(token)
+      if (!claims) return null
+      const [session, user] = await Promise.all([liveSession(loaders, claims.sid), loaders.user.load(claims.sub)])
+      if (!session || !user?.isActive || session.userId !== user.id) return null
+      touch(session)
+      return { user, session, tokenExpiresAt: new Date(claims.exp * 1000) }
+    },
+  }
+}

@@ -1,0 +1,135 @@
+import { describe, expect, test } from 'vitest'
+import { NEXT_PASSWORD, startApp, type TestApp } from '../support/app.js'
+import { eventually } from '../support/eventually.js'
+import {
+  ChangePasswordDocument,
+  LogoutDocument,
+  MeDocument,
+  TerminateSessionDocument,
+  UpdateProfileDocument,
+} from '../support/generated/graphql.js'
+import { metric } from '../support/metrics.js'
+import { hasRedis, startRedis } from '../support/redis-server.js'
+import type { User } from '../support/user.js'
+
+const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
+
+/** What a piece of work costs the server in statements. Jobs and the event feed send some too: so the least of many tries. */
+async function statementsOf({ url }: TestApp, work: () => Promise<unknown>): Promise<number> {
+  const costs: number[] = []
+  for (let attempt = 0; attempt < 25; attempt += 1) {
+    const before = await metric(url, 'database_queries_total')
+    await work()
+    costs.push((await metric(url, 'database_queries_total')) - before)
+  }
+  return Math.min(...costs)
+}
+
+describe.skipIf(!hasRedis)('with Redis', async () => {
+  if (!hasRedis) return
+  const redis = await startRedis()
+  const env = { ...ISSUER, REDIS_URL: redis.url }
+  const one = await startApp({ env })
+  const two = await startApp({ env, beside: one })
+  /** The same person, as she talks to the other process. */
+  const elsewhere = ({ accessToken }: User) => two.anonymous.with({ authorization: `Bearer ${accessToken}` })
+  const reads = async () => ({
+    hits: await metric(one.url, 'cache_reads_total{result="hit"}'),
+    misses: await metric(one.url, 'cache_reads_total{result="miss"}'),
+  })
+
+  test('a change that a process could not tell to Redis is believed all the same', async () => {
+    const cutOff = await startApp({ env: { ...ISSUER, REDIS_URL: '' }, beside: one })
+    const ada = await one.newUser()
+    await eventually(() => statementsOf(one, () => ada.call(MeDocument))).toBe(0)
+    const { accessToken } = await ada.logIn()
+    const there = cutOff.anonymous.with({ authorization: `Bearer ${accessToken}` })
+    await there.call(UpdateProfileDocument, { input: { firstName: 'Augusta' } })
+    await eventually(async () => (await ada.call(MeDocument))?.firstName).toBe('Augusta')
+    await there.call(TerminateSessionDocument, { input: { sessionId: ada.sessionId } })
+    await eventually(() => ada.call(MeDocument)).toBeNull()
+  })
+
+  test('whoever was looked up once costs no statement the next time', async () => {
+    const ada = await one.newUser()
+    // An account is not kept again within five seconds of a change, such as this login.
+    await eventually(() => statementsOf(one, () => ada.call(MeDocument))).toBe(0)
+  })
+
+  test('each request reads one account and one session, and the counters say with what success', async () => {
+    const ada = await (await one.newUser()).logIn()
+    const before = await reads()
+    await ada.call(MeDocument)
+    const first = await reads()
+    expect(first.misses - before.misses + first.hits - before.hits).toBe(2)
+    await eventually(async () => {
+      const { hits, misses } = await reads()
+      await ada.call(MeDocument)
+      const after = await reads()
+      return [after.hits - hits, after.misses - misses]
+    }).toEqual([2, 0])
+  })
+
+  test('a change that one process makes is seen by the other at once', async () => {
+    const ada = await one.newUser()
+    for (let change = 1; change <= 20; change += 1) {
+      const firstName = `Ada ${change}`
+      await ada.call(UpdateProfileDocument, { input: { firstName } })
+      expect((await elsewhere(ada).call(MeDocument))?.firstName).toBe(firstName)
+    }
+  })
+
+  test.each<[string, (user: User, other: User) => Promise<unknown>]>([
+    ['logout', (user) => user.call(LogoutDocument)],
+    ['termination', ({ sessionId }, other) => other.call(TerminateSessionDocument, { input: { sessionId } })],
+    [
+      'change of password',
+      (_, other) =>
+        other.call(ChangePasswordDocument, { input: { currentPassword: other.password, newPassword: NEXT_PASSWORD } }),
+    ],
+    ['deactivation', ({ email }) => one.operator.deactivate(email)],
+  ])('a session that ends by %s is refused by the other process at once', async (_, end) => {
+    const ada = await one.newUser()
+    const user = await ada.logIn()
+    expect((await elsewhere(user).call(MeDocument))?.id).toBe(ada.id)
+    await end(user, ada)
+    expect(await elsewhere(user).call(MeDocument)).toBeNull()
+  })
+
+  test('no hash and no token is kept in it', async () => {
+    const ada = await (await one.newUser()).refreshed()
+    await ada.call(MeDocument)
+    const texts = await redis.texts()
+    expect(Object.keys(texts).some((key) => key.includes(ada.id))).toBe(true)
+    const everything = JSON.stringify(texts)
+    expect(everything).not.toContain('$argon2')
+    for (const secret of [ada.password, ada.accessToken, ada.refreshToken]) expect(everything).not.toContain(secret)
+  })
+})
+
+describe('without Redis', async () => {
+  const app = await startApp({ env: { REDIS_URL: '' } })
+
+  test('the accounts of a page of events cost one statement together', async () => {
+    for (let account = 0; account < 20; account += 1) await app.register()
+    const auditor = await app.auditor()
+    const page = (first: number, user: string) => {
+      const filter = 'filter: { types: [REGISTERED] }'
+      const query = `{ auditLog(scope: EVERYONE, ${filter}, first: ${first}) { edges { node { id ${user} } } } }`
+      return () => auditor.post(JSON.stringify({ query }))
+    }
+    const { data } = await page(20, 'user { id }')()
+    const users = JSON.stringify(data).match(/"user":\{"id":"[^"]+"\}/g) ?? []
+    expect(new Set(users).size).toBe(20)
+    const plain = await statementsOf(app, page(20, ''))
+    // The newest one is the auditor, who is known already.
+    expect(await statementsOf(app, page(1, 'user { email }'))).toBe(plain)
+    expect(await statementsOf(app, page(2, 'user { email }'))).toBe(plain + 1)
+    expect(await statementsOf(app, page(20, 'user { email }'))).toBe(plain + 1)
+  })
+
+  test('every request asks the database: what has ended elsewhere is never believed', async () => {
+    const ada = await app.newUser()
+    expect(await statementsOf(app, () => ada.call(MeDocument))).toBe(2)
+  })
+})

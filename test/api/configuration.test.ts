@@ -1,0 +1,101 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import { expect, inject, test } from 'vitest'
+import { ConfigError, loadConfig } from '../../src/config.js'
+import { START_MS, startProcess } from '../support/server-process.js'
+
+const DURATIONS = 'must be a duration such as 900s, 15m, 1h or 14d'
+
+test(
+  'A server with settings that are not valid prints all of them in one list, and exits with code 1',
+  async () => {
+    const env = { PORT: 'http', ACCESS_TOKEN_LIFETIME: '15 minutes', SECRET_KEY: 'too-short-a-secret', GRAPHIQL: 'yes' }
+    const server = startProcess(env)
+    expect(await server.exited).toBe(1)
+    expect(server.output().split('\n')).toEqual([
+      'The configuration is not valid:',
+      '  - PORT: must be a whole number',
+      '  - SECRET_KEY: must have at least 32 bytes',
+      `  - ACCESS_TOKEN_LIFETIME: ${DURATIONS}`,
+      '  - GRAPHIQL: must be true or false',
+    ])
+    expect(server.output()).not.toContain('too-short-a-secret')
+  },
+  START_MS,
+)
+
+test(
+  'A server whose port is taken says so, and exits with code 1',
+  async () => {
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    const { port } = taken.address() as AddressInfo
+    const server = startProcess({ PORT: `${port}`, DATABASE_URL: inject('database').url, LOG_FORMAT: 'json' })
+    expect(await server.exited).toBe(1)
+    expect(server.output()).toContain('EADDRINUSE')
+    taken.close()
+  },
+  START_MS,
+)
+
+function problemsOf(env: Record<string, string>): readonly string[] {
+  try {
+    loadConfig(env)
+    return []
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+}
+
+const PRODUCTION = {
+  NODE_ENV: 'production',
+  DATABASE_URL: 'postgres://127.0.0.1/portcullis',
+  SECRET_KEY: 'a-secret-key-that-is-long-enough-for-this',
+  SMTP_URL: 'smtps://mail.example.com',
+  PUBLIC_URL: 'https://auth.example.com',
+}
+
+test('Production takes settings that are complete', () => {
+  expect(problemsOf(PRODUCTION)).toEqual([])
+  expect(problemsOf({ ...PRODUCTION, PUBLIC_URL: 'http://localhost:4000' })).toEqual([])
+})
+
+test.each([
+  ['no database', { DATABASE_URL: '' }, 'DATABASE_URL: required in production'],
+  ['no secret key', { SECRET_KEY: '' }, /^SECRET_KEY: required in production/],
+  ['no mail server', { SMTP_URL: '' }, 'SMTP_URL: required in production'],
+  ['a public URL without TLS', { PUBLIC_URL: 'http://auth.example.com' }, /^PUBLIC_URL: must be https:/],
+  ['no limits', { RATE_LIMITS: 'off' }, 'RATE_LIMITS: cannot be off in production'],
+])('Production refuses to start with %s', (_, env, problem) => {
+  expect(problemsOf({ ...PRODUCTION, ...env })).toEqual([expect.stringMatching(problem)])
+  expect(problemsOf({ ...env, NODE_ENV: 'development' })).toEqual([])
+})
+
+test('Production tells everything that it lacks together', () => {
+  expect(problemsOf({ NODE_ENV: 'production', RATE_LIMITS: 'off' })).toHaveLength(4)
+})
+
+test.each([
+  ['a port out of range', { PORT: '65536' }, /^PORT:/],
+  ['a pool of one connection', { DATABASE_POOL_SIZE: '1' }, /^DATABASE_POOL_SIZE:/],
+  ['a database that is no PostgreSQL', { DATABASE_URL: 'mysql://127.0.0.1/x' }, /^DATABASE_URL: must be a URL/],
+  ['an origin with a path', { CORS_ALLOWED_ORIGINS: 'https://a.example/x' }, /^CORS_ALLOWED_ORIGINS: must be an exact/],
+  ['a proxy that is no address', { TRUSTED_PROXIES: 'proxy.local' }, /^TRUSTED_PROXIES: must be addresses/],
+  ['one short key among several', { SECRET_KEY: `${'x'.repeat(32)},short` }, /^SECRET_KEY:/],
+  ['HS256 without a key', { JWT_ALGORITHM: 'HS256' }, 'JWT_SIGNING_KEY: required for HS256'],
+  ['an unknown algorithm', { JWT_ALGORITHM: 'none' }, /^JWT_ALGORITHM:/],
+  ['a duration of nothing', { ACCESS_TOKEN_LIFETIME: '0s' }, /^ACCESS_TOKEN_LIFETIME: must be at least/],
+  [
+    'passwords longer than the longest',
+    { PASSWORD_MIN_LENGTH: '100', PASSWORD_MAX_LENGTH: '64' },
+    /^PASSWORD_MIN_LENGTH:/,
+  ],
+  ['a place database that does not exist', { GEOIP_DATABASE: '/nowhere.mmdb' }, /^GEOIP_DATABASE:/],
+])('No server starts with %s', (_, env, problem) => {
+  expect(problemsOf(env)).toEqual([expect.stringMatching(problem)])
+})
+
+test('An empty value counts as none', () => {
+  expect(loadConfig({ PORT: '', PUBLIC_URL: '', RATE_LIMITS: '' })).toEqual(loadConfig({}))
+})

@@ -1,0 +1,150 @@
+import { describe, expect, test } from 'vitest'
+import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
+import { DEVICES } from '../support/devices.js'
+import { LoginDocument, RequestPasswordResetDocument, ResetPasswordDocument } from '../support/generated/graphql.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
+
+const app = await startApp()
+const { clock } = app
+
+// Nobody's device: not one of those that the owner has signed in with.
+const stranger = app.anonymous.with({ 'user-agent': DEVICES.chromeOnWindows, 'x-forwarded-for': '203.0.113.9' })
+const guess = async (identifier: string, password = NEXT_PASSWORD) =>
+  stranger.call(LoginDocument, { input: { identifier, password, tokenDelivery: 'BODY' } })
+
+async function fail(identifier: string, times: number): Promise<string[]> {
+  const answers: string[] = []
+  for (let time = 1; time <= times; time += 1) answers.push((await guess(identifier)).__typename)
+  return answers
+}
+
+const LOCKING = [...new Array(4).fill('InvalidCredentialsError'), 'AccountLockedError', 'AccountLockedError']
+
+describe('five failures in a row', () => {
+  test('lock the account for half an hour, also for the correct password, and tell the owner', async () => {
+    const ada = await app.newUser()
+    expect(await fail(ada.email, 6)).toEqual(LOCKING)
+    const error = expectType(await guess(ada.email, ada.password), 'AccountLockedError')
+    expect(error.code).toBe('ACCOUNT_LOCKED')
+    expect(error.retryAfterSeconds).toBeGreaterThan(29 * 60)
+    expect(error.retryAfterSeconds).toBeLessThanOrEqual(30 * 60)
+    expect(Date.parse(error.lockedUntil) - clock.now().getTime()).toBeGreaterThan(29 * 60_000)
+
+    expect(await app.eventsOf(ada, { types: ['ACCOUNT_LOCKED'] })).toEqual([
+      expect.objectContaining({ success: false, riskLevel: 'HIGH', ipAddress: '203.0.113.9' }),
+    ])
+    expect(await app.eventsOf(ada, { types: ['LOGIN_FAILED'] })).toHaveLength(7)
+    const locked = (await app.mailsTo(ada.email)).filter(({ subject }) => subject === SUBJECTS.locked)
+    expect(locked).toHaveLength(1)
+  })
+
+  test('are answered in the same way where there is no such account', async () => {
+    const ada = await app.newUser({ username: 'augusta' })
+    const answers = []
+    for (const identifier of [ada.email, 'nobody@example.com', 'nobody']) {
+      const steps = []
+      for (let time = 1; time <= 7; time += 1) {
+        const result = await guess(identifier)
+        const isLocked = result.__typename === 'AccountLockedError'
+        steps.push(isLocked ? { ...result, lockedUntil: 'later', retryAfterSeconds: 'later' } : result)
+      }
+      answers.push(steps)
+    }
+    expect(answers[1]).toEqual(answers[0])
+    expect(answers[2]).toEqual(answers[0])
+  })
+
+  test('count for the account, however it is called and wherever they come from', async () => {
+    const ada = await app.newUser({ email: 'Jean.Bartik@gmail.com', username: 'jean' })
+    const spellings = ['jean.bartik@gmail.com', 'JEAN', 'jeanbartik@googlemail.com', 'jean']
+    for (const [index, identifier] of spellings.entries()) {
+      const somewhere = stranger.with({ 'x-forwarded-for': `198.51.100.${index}` })
+      const input = { identifier, password: NEXT_PASSWORD }
+      expectType(await somewhere.call(LoginDocument, { input }), 'InvalidCredentialsError')
+    }
+    expectType(await guess(ada.email), 'AccountLockedError')
+  })
+
+  test('leave the sessions that are open alone', async () => {
+    const ada = await app.newUser()
+    await fail(ada.email, 5)
+    expect(await ada.sessions()).toHaveLength(1)
+    await ada.refreshed()
+  })
+})
+
+describe('a lock', () => {
+  test('holds for half an hour and then ends, and the count begins anew', async () => {
+    const ada = await app.newUser()
+    await fail(ada.email, 5)
+    clock.advance('29m')
+    expectType(await guess(ada.email, ada.password), 'AccountLockedError')
+    clock.advance('1m')
+    expect(await fail(ada.email, 6)).toEqual(LOCKING)
+    clock.advance('30m')
+    expectType(await guess(ada.email, ada.password), 'LoginSuccess')
+  })
+
+  test('is not prolonged by further attempts', async () => {
+    const ada = await app.newUser()
+    await fail(ada.email, 5)
+    clock.advance('20m')
+    await fail(ada.email, 10)
+    clock.advance('10m')
+    expectType(await guess(ada.email, ada.password), 'LoginSuccess')
+  })
+
+  test('is lifted by a reset of the password', async () => {
+    const ada = await app.newUser()
+    await fail(ada.email, 5)
+    await app.anonymous.call(RequestPasswordResetDocument, { input: { email: ada.email } })
+    const { token } = proofOf(await app.mail(ada.email, SUBJECTS.reset))
+    const answer = await app.anonymous.execute(ResetPasswordDocument, { input: { token, newPassword: NEXT_PASSWORD } })
+    expect(await app.eventsFrom(answer)).toContain('ACCOUNT_UNLOCKED')
+    expectType(await guess(ada.email, NEXT_PASSWORD), 'LoginSuccess')
+  })
+
+  test('is lifted by an operator', async () => {
+    const ada = await app.newUser()
+    await fail(ada.email, 5)
+    await app.operator.unlock(ada.email)
+    expectType(await guess(ada.email, ada.password), 'LoginSuccess')
+    expect(await app.eventsOf(ada, { types: ['ACCOUNT_UNLOCKED'] })).toHaveLength(1)
+  })
+})
+
+test('a success forgets the failures before it', async () => {
+  const ada = await app.newUser()
+  await fail(ada.email, 4)
+  await ada.logIn()
+  expect(await fail(ada.email, 6)).toEqual(LOCKING)
+})
+
+test('the correct password of an account that waits for its verification forgets no failure', async () => {
+  const { email } = await app.register()
+  await fail(email, 4)
+  expectType(await guess(email, PASSWORD), 'EmailNotVerifiedError')
+  expect(await fail(email, 1)).toEqual(['AccountLockedError'])
+})
+
+test.each(['known', 'unknown'])('twenty wrong guesses at once on a %s address lock it once', async (kind) => {
+  const ada = await app.newUser()
+  const identifier = kind === 'known' ? ada.email : 'anybody@example.com'
+  const answers = await Promise.all(Array.from({ length: 20 }, () => guess(identifier)))
+  const refusals = answers.filter((answer) => answer.__typename === 'InvalidCredentialsError')
+  expect(refusals).toHaveLength(4)
+  expect(answers.filter((answer) => answer.__typename === 'AccountLockedError')).toHaveLength(16)
+  if (kind === 'unknown') return
+  expect(await app.eventsOf(ada, { types: ['ACCOUNT_LOCKED'] })).toHaveLength(1)
+  expect((await app.mailsTo(ada.email)).filter(({ subject }) => subject === SUBJECTS.locked)).toHaveLength(1)
+})
+
+test('a lock by LOCKOUT_THRESHOLD and LOCKOUT_DURATION is as strict as they say', async () => {
+  const strict = await startApp({ env: { LOCKOUT_THRESHOLD: '2', LOCKOUT_DURATION: '5m' } })
+  const ada = await strict.newUser()
+  const input = { identifier: ada.email, password: NEXT_PASSWORD }
+  expectType(await strict.anonymous.call(LoginDocument, { input }), 'InvalidCredentialsError')
+  const { retryAfterSeconds } = expectType(await strict.anonymous.call(LoginDocument, { input }), 'AccountLockedError')
+  expect(retryAfterSeconds).toBe(5 * 60)
+})

@@ -1,0 +1,130 @@
+import { describe, expect, test } from 'vitest'
+import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
+import { ChangePasswordDocument, LoginDocument, MeDocument, RefreshDocument } from '../support/generated/graphql.js'
+import { SUBJECTS } from '../support/mailbox.js'
+import type { User } from '../support/user.js'
+
+const app = await startApp()
+const { anonymous, clock } = app
+
+const change = (user: User, newPassword: string, currentPassword = user.password) =>
+  user.execute(ChangePasswordDocument, { input: { currentPassword, newPassword } })
+const logIn = (identifier: string, password: string) =>
+  anonymous.call(LoginDocument, { input: { identifier, password, tokenDelivery: 'BODY' } })
+
+/** The state without what every refused attempt adds: one event. */
+async function stateBefore(user: User) {
+  const { events, ...rest } = await user.state()
+  return { events: events.slice(1), newest: events[0], ...rest }
+}
+
+describe('changing the password', () => {
+  test('ends all other sessions and gives the current one a new pair', async () => {
+    const ada = await app.newUser()
+    const other = await ada.logIn()
+    clock.advance('1s')
+    const answer = await change(ada, NEXT_PASSWORD)
+    const changed = expectType(answer.data.changePassword, 'ChangePasswordSuccess')
+    expect(changed.terminatedSessions).toBe(1)
+    expect(changed.authentication.session).toMatchObject({ id: ada.sessionId, isCurrent: true, isActive: true })
+    expect(Date.parse(changed.authentication.user.passwordChangedAt)).toBeGreaterThan(
+      Date.parse(ada.authentication.user.passwordChangedAt),
+    )
+    expect(await other.call(MeDocument)).toBeNull()
+    const renewed = anonymous.with({ authorization: `Bearer ${changed.authentication.accessToken}` })
+    expect((await renewed.call(MeDocument))?.id).toBe(ada.id)
+
+    const refresh = (refreshToken: string) => anonymous.call(RefreshDocument, { input: { refreshToken } })
+    expectType(await refresh(ada.refreshToken), 'InvalidRefreshTokenError')
+    expectType(await refresh(changed.authentication.refreshToken ?? ''), 'RefreshSuccess')
+    expect((await app.eventsFrom(answer)).sort()).toEqual(['PASSWORD_CHANGED', 'SESSION_TERMINATED'])
+    const [ended] = await app.eventsOf(ada, { types: ['SESSION_TERMINATED'] })
+    expect(ended).toMatchObject({ sessionId: other.sessionId, metadata: { reason: 'PASSWORD_CHANGED' } })
+  })
+
+  test('lets the new password in and the old one not, and tells the owner', async () => {
+    const ada = await app.newUser()
+    await change(ada, NEXT_PASSWORD)
+    expectType(await logIn(ada.email, PASSWORD), 'InvalidCredentialsError')
+    expectType(await logIn(ada.email, NEXT_PASSWORD), 'LoginSuccess')
+    const mail = await app.mail(ada.email, SUBJECTS.passwordChanged)
+    expect(mail.text).toContain('127.0.0.1')
+    expect(mail.text).not.toContain(NEXT_PASSWORD)
+  })
+
+  test('with a wrong current password changes nothing', async () => {
+    const ada = await app.newUser()
+    const before = await ada.state()
+    const answer = await change(ada, NEXT_PASSWORD, 'not my password at all')
+    expect(answer.data.changePassword).toEqual({
+      __typename: 'InvalidCredentialsError',
+      code: 'INVALID_CREDENTIALS',
+      message: 'The current password is not correct.',
+    })
+    const { newest, ...after } = await stateBefore(ada)
+    expect(after).toEqual(before)
+    expect(newest).toMatchObject({ type: 'PASSWORD_CHANGE_FAILED', success: false, sessionId: ada.sessionId })
+    expectType(await logIn(ada.email, NEXT_PASSWORD), 'InvalidCredentialsError')
+    await ada.logIn()
+  })
+
+  test.each([
+    ['weak', 'password', 'TOO_SHORT'],
+    ['like the owner', 'over quiet harbour lovelace', 'SIMILAR_TO_ACCOUNT'],
+    ['the one that it has already', PASSWORD, 'REUSED'],
+  ])('to one that is %s changes nothing', async (_, newPassword, rule) => {
+    const ada = await app.newUser({ lastName: 'Lovelace' })
+    const before = await ada.state()
+    const answer = await change(ada, newPassword)
+    const error = expectType(answer.data.changePassword, 'WeakPasswordError')
+    expect(error.violations.map((violation) => violation.rule)).toContain(rule)
+    const { newest, ...after } = await stateBefore(ada)
+    expect(after).toEqual(before)
+    expect(newest).toMatchObject({ type: 'PASSWORD_CHANGE_FAILED', metadata: { reason: 'WEAK_PASSWORD' } })
+    await ada.logIn()
+    await ada.refreshed()
+  })
+
+  test('back to an earlier one is possible once enough others came between', async () => {
+    const short = await startApp({ env: { PASSWORD_HISTORY: '3' } })
+    const ada = await short.newUser()
+    const passwords = [PASSWORD, NEXT_PASSWORD, 'the third of all my passwords', 'one after the third lantern']
+    const outcomes = []
+    for (const [index, next] of [...passwords.slice(1, 3), PASSWORD, ...passwords.slice(3), PASSWORD].entries()) {
+      const current = [PASSWORD, NEXT_PASSWORD, passwords[2], passwords[2], passwords[3]][index] ?? ''
+      const input = { currentPassword: current, newPassword: next }
+      outcomes.push((await ada.call(ChangePasswordDocument, { input })).__typename)
+      short.clock.advance('1s')
+    }
+    const ok = 'ChangePasswordSuccess'
+    expect(outcomes).toEqual([ok, ok, 'WeakPasswordError', ok, ok])
+  })
+
+  test('twice at the same time succeeds once', async () => {
+    const ada = await app.newUser()
+    const next = [NEXT_PASSWORD, 'another choice of nine words']
+    const answers = await Promise.all(next.map((password) => change(ada, password)))
+    const winners = answers.flatMap((answer, index) =>
+      answer.data.changePassword.__typename === 'ChangePasswordSuccess' ? [next[index] ?? ''] : [],
+    )
+    expect(winners).toHaveLength(1)
+    expectType(await logIn(ada.email, winners[0] ?? ''), 'LoginSuccess')
+  })
+})
+
+test('a password that has leaked is of no use while its owner changes it', async () => {
+  const ada = await app.newUser()
+  const [answer, ...logins] = await Promise.all([
+    change(ada, NEXT_PASSWORD),
+    ...Array.from({ length: 5 }, () => logIn(ada.email, PASSWORD)),
+  ])
+  const { authentication } = expectType(answer.data.changePassword, 'ChangePasswordSuccess')
+  const renewed = anonymous.with({ authorization: `Bearer ${authentication.accessToken}` })
+  expect((await renewed.call(MeDocument))?.currentSession.id).toBe(ada.sessionId)
+  for (const login of logins) {
+    if (login.__typename !== 'LoginSuccess') continue
+    const thief = anonymous.with({ authorization: `Bearer ${login.authentication.accessToken}` })
+    expect(await thief.call(MeDocument)).toBeNull()
+  }
+})

@@ -1,0 +1,163 @@
+import { describe, expect, test } from 'vitest'
+import { ConfigError, loadConfig } from '../../src/config.js'
+import { startApp, type TestApp } from '../support/app.js'
+import { openSocket, openStream } from '../support/streams.js'
+
+/** Two calls of csrfToken an hour from each address, and as many as anybody likes of everything else. */
+const TWO_CALLS = { RATE_LIMITS: 'csrfToken=2/1h;*=100000/1m' }
+const app = await startApp({ env: TWO_CALLS })
+
+let networks = 0
+/** An address that nobody has called from. */
+function newAddress(): string {
+  networks += 1
+  return `203.0.113.${networks}`
+}
+
+/** Calls with that X-Forwarded-For, and says whether the limit let it pass. */
+async function isAllowed({ anonymous }: TestApp, forwardedFor: string): Promise<boolean> {
+  const { errors } = await anonymous
+    .with({ 'x-forwarded-for': forwardedFor })
+    .post(JSON.stringify({ query: '{ csrfToken }' }))
+  return errors.length === 0
+}
+
+async function useUp(server: TestApp, forwardedFor: string): Promise<void> {
+  expect(await isAllowed(server, forwardedFor)).toBe(true)
+  expect(await isAllowed(server, forwardedFor)).toBe(true)
+  expect(await isAllowed(server, forwardedFor)).toBe(false)
+}
+
+describe('the address that a limit counts by', () => {
+  test('is that of the connection, whatever X-Forwarded-For says, without trusted proxies', async () => {
+    const direct = await startApp({ env: { ...TWO_CALLS, TRUSTED_PROXIES: '' } })
+    expect(await isAllowed(direct, newAddress())).toBe(true)
+    expect(await isAllowed(direct, newAddress())).toBe(true)
+    expect(await isAllowed(direct, newAddress())).toBe(false)
+  })
+
+  test('is what a trusted proxy has added last, not what the client has written before', async () => {
+    const address = newAddress()
+    await useUp(app, address)
+    for (const spoofed of [newAddress(), '127.0.0.1', '10.0.0.1, 192.168.0.1', 'unknown', '']) {
+      expect(await isAllowed(app, `${spoofed}, ${address}`)).toBe(false)
+    }
+    expect(await isAllowed(app, `${address}, ${newAddress()}`)).toBe(true)
+  })
+
+  test('is found beyond any number of trusted proxies', async () => {
+    const env = { ...TWO_CALLS, TRUSTED_PROXIES: '127.0.0.1, 10.0.0.0/8' }
+    const behindTwo = await startApp({ env })
+    const address = newAddress()
+    await useUp(behindTwo, `${address}, 10.1.2.3`)
+    expect(await isAllowed(behindTwo, `10.9.9.9, ${address}, 10.3.2.1, 10.1.2.3`)).toBe(false)
+    expect(await isAllowed(behindTwo, `${address}, 11.0.0.1, 10.1.2.3`)).toBe(true)
+  })
+
+  test('is that of the proxy when it passes on what is no address', async () => {
+    await useUp(app, 'not-an-address')
+    expect(await isAllowed(app, 'something else')).toBe(false)
+  })
+
+  test('is the /64 network of an IPv6 address', async () => {
+    await useUp(app, '2001:db8:1:2::1')
+    expect(await isAllowed(app, '2001:db8:1:2:ffff:ffff:ffff:ffff')).toBe(false)
+    expect(await isAllowed(app, '2001:0DB8:0001:0002::7')).toBe(false)
+    expect(await isAllowed(app, '2001:db8:1:3::1')).toBe(true)
+  })
+
+  test('is the same for an IPv4 address and its IPv6 form', async () => {
+    const address = newAddress()
+    await useUp(app, address)
+    expect(await isAllowed(app, `::ffff:${address}`)).toBe(false)
+  })
+})
+
+describe('RATE_LIMITS', () => {
+  const limitsOf = (RATE_LIMITS: string) => loadConfig({ NODE_ENV: 'test', RATE_LIMITS }).rateLimits
+
+  test('overrides the limits of a field, and leaves the others as they are', () => {
+    const limits = limitsOf('login=2/10s,9/2h; sessions=7/1d')
+    expect(limits).toMatchObject({
+      login: [
+        { max: 2, windowMs: 10_000, by: 'address+identifier' },
+        { max: 9, windowMs: 7_200_000, by: 'address' },
+      ],
+      sessions: [{ max: 7, windowMs: 86_400_000, by: 'user' }],
+      register: limitsOf('')?.register,
+    })
+  })
+
+  test('sets all that are not named with *', () => {
+    const limits = limitsOf('*=9/1m;refresh=3/1m') ?? {}
+    const { refresh, ...others } = limits
+    expect(refresh).toEqual([{ max: 3, windowMs: 60_000, by: 'session' }])
+    for (const [rule] of Object.values(others)) expect(rule).toMatchObject({ max: 9, windowMs: 60_000 })
+    expect(Object.keys(others)).toContain('anonymous')
+  })
+
+  test.each([
+    ['without a window', 'login=5', 'cannot read "login=5"'],
+    ['with a window of no unit', 'login=5/60', 'cannot read "login=5/60"'],
+    ['for a field that there is not', 'signIn=5/1m', 'there is no limit named "signIn"'],
+  ])('is refused %s', (_, value, problem) => {
+    expect(() => limitsOf(value)).toThrow(ConfigError)
+    expect(() => limitsOf(value)).toThrow(problem)
+  })
+
+  test('can be off: nothing is limited, and no answer speaks of a limit', async () => {
+    const { anonymous } = await startApp({ env: { RATE_LIMITS: 'off' } })
+    const calls = Array.from({ length: 200 }, (_, index) => `c${index}: csrfToken`)
+    const answer = await anonymous.post(JSON.stringify({ query: `{ ${calls.join(' ')} }` }))
+    expect(answer.errors).toEqual([])
+    expect(answer.headers.get('ratelimit-limit')).toBeNull()
+  })
+
+  test('limits what its field asks for, and nothing beside it in the same request', async () => {
+    const client = app.anonymous.with({ 'x-forwarded-for': newAddress() })
+    const { data } = await client.post(JSON.stringify({ query: '{ csrfToken me { id } }' }))
+    expect(data).toEqual({ csrfToken: expect.any(String), me: null })
+    const { errors } = await client.post(JSON.stringify({ query: '{ a: csrfToken b: csrfToken me { id } }' }))
+    expect(errors).toMatchObject([{ path: ['b'], extensions: { code: 'RATE_LIMITED', limit: 2 } }])
+  })
+})
+
+describe('the same limit holds', () => {
+  const QUERY = 'mutation { verifyToken(input: { token: "x" }) { __typename } }'
+  /** What leads a POST past the lean path. */
+  const THROUGH_YOGA = { accept: 'application/graphql-response+json;q=0.9, */*' }
+  const REFUSED = { extensions: { code: 'RATE_LIMITED', limit: 3, remaining: 0, retryAfter: expect.any(Number) } }
+
+  test('over JSON, over any other content negotiation and over a WebSocket: all count together', async () => {
+    const { anonymous, url } = await startApp({ env: { RATE_LIMITS: 'verifyToken=3/1h;*=100000/1m' } })
+    const headers = { 'x-forwarded-for': newAddress() }
+    const client = anonymous.with(headers)
+    const socket = await openSocket(url, { headers })
+    const lean = () => client.post(JSON.stringify({ query: QUERY }))
+    const yoga = () => client.post(JSON.stringify({ query: QUERY }), THROUGH_YOGA)
+
+    expect((await lean()).headers.get('ratelimit-remaining')).toBe('2')
+    expect((await yoga()).headers.get('ratelimit-remaining')).toBe('1')
+    expect(await socket.ask(QUERY)).toEqual({ data: { verifyToken: { __typename: 'InvalidTokenError' } } })
+
+    expect((await socket.ask(QUERY)).errors).toMatchObject([REFUSED])
+    for (const answer of [await lean(), await yoga()]) {
+      expect(answer).toMatchObject({ status: 429, errors: [REFUSED] })
+      expect(answer.headers.get('retry-after')).toBe(`${answer.errors[0]?.extensions.retryAfter}`)
+    }
+  })
+
+  test('for subscriptions, of which each start counts, over a WebSocket and as a stream of events', async () => {
+    const env = { RATE_LIMITS: 'authenticated=3/1h;*=100000/1m' }
+    const server = await startApp({ env })
+    const { accessToken: token } = await server.newUser()
+    const socket = await openSocket(server.url, { token })
+    const subscription = 'subscription { securityAlerts { cursor } }'
+    const followers = Array.from({ length: 4 }, () => socket.follow(subscription))
+    const refused = await Promise.race(followers.map(({ next }) => next()))
+    expect(refused.errors).toMatchObject([REFUSED])
+    const stream = await openStream(server.url, { token }, subscription)
+    expect((await stream.next()).errors).toMatchObject([REFUSED])
+    await stream.ended
+  })
+})

@@ -1,0 +1,115 @@
+import { describe, expect, test } from 'vitest'
+import { startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
+import {
+  MeDocument,
+  RefreshDocument,
+  SessionsDocument,
+  TerminateAllSessionsDocument,
+  TerminateSessionDocument,
+} from '../support/generated/graphql.js'
+import type { User } from '../support/user.js'
+
+const app = await startApp()
+const NOT_FOUND = {
+  __typename: 'SessionNotFoundError',
+  code: 'SESSION_NOT_FOUND',
+  message: 'You have no such session.',
+}
+
+async function expectSignedOut(user: User): Promise<void> {
+  expect(await user.call(MeDocument)).toBeNull()
+  expect((await user.refusal(SessionsDocument)).code).toBe('UNAUTHENTICATED')
+  const refreshed = await app.anonymous.call(RefreshDocument, { input: { refreshToken: user.refreshToken } })
+  expect(expectType(refreshed, 'InvalidRefreshTokenError').reason).toBe('REVOKED')
+}
+const terminate = (user: User, sessionId: string) => user.execute(TerminateSessionDocument, { input: { sessionId } })
+
+describe('terminating a session', () => {
+  test('refuses it on the very next request', async () => {
+    const ada = await app.newUser()
+    const stolen = await ada.logIn()
+    expect((await stolen.call(MeDocument))?.id).toBe(ada.id)
+    const answer = await terminate(ada, stolen.sessionId)
+    await expectSignedOut(stolen)
+    const { session } = expectType(answer.data.terminateSession, 'TerminateSessionSuccess')
+    expect(session).toMatchObject({ id: stolen.sessionId, isActive: false, isCurrent: false, endReason: 'TERMINATED' })
+    expect(await app.eventsFrom(answer)).toEqual(['SESSION_TERMINATED'])
+    expect((await ada.call(MeDocument))?.id).toBe(ada.id)
+  })
+
+  test('can be the end of the current one', async () => {
+    const ada = await app.newUser()
+    const { session } = expectType(
+      (await terminate(ada, ada.sessionId)).data.terminateSession,
+      'TerminateSessionSuccess',
+    )
+    expect(session).toMatchObject({ isCurrent: true, isActive: false })
+    await expectSignedOut(ada)
+  })
+
+  test('of somebody else answers as if there were none: it goes on', async () => {
+    const [ada, eve] = [await app.newUser(), await app.newUser()]
+    const before = await ada.state()
+    const answer = await terminate(eve, ada.sessionId)
+    expect(answer.data.terminateSession).toEqual(NOT_FOUND)
+    expect(await app.eventsFrom(answer)).toEqual(['SESSION_TERMINATED'])
+    expect(await ada.state()).toEqual(before)
+    await ada.refreshed()
+  })
+
+  test('that never was, or has ended, answers the same', async () => {
+    const ada = await app.newUser()
+    const other = await ada.logIn()
+    expect((await terminate(ada, '0190c5e8-0000-7000-8000-000000000001')).data.terminateSession).toEqual(NOT_FOUND)
+    await terminate(ada, other.sessionId)
+    expect((await terminate(ada, other.sessionId)).data.terminateSession).toEqual(NOT_FOUND)
+    const ends = await app.eventsOf(ada, { types: ['SESSION_TERMINATED'], success: true })
+    expect(ends).toHaveLength(1)
+  })
+
+  test('is for those who are signed in', async () => {
+    const ada = await app.newUser()
+    const variables = { input: { sessionId: ada.sessionId } }
+    expect((await app.anonymous.refusal(TerminateSessionDocument, variables)).code).toBe('UNAUTHENTICATED')
+    expect(await ada.sessions()).toHaveLength(1)
+  })
+})
+
+describe('terminating all sessions', () => {
+  test('ends all but the current one', async () => {
+    const ada = await app.newUser()
+    const others = [await ada.logIn(), await ada.logIn()]
+    const answer = await ada.execute(TerminateAllSessionsDocument)
+    const { terminatedSessions } = expectType(answer.data.terminateAllSessions, 'TerminateAllSessionsSuccess')
+    expect(terminatedSessions).toBe(2)
+    for (const other of others) await expectSignedOut(other)
+    expect((await ada.call(MeDocument))?.id).toBe(ada.id)
+    expect(await app.eventsFrom(answer)).toEqual(['SESSION_TERMINATED', 'SESSION_TERMINATED'])
+    const events = await app.eventsOf(ada, { types: ['SESSION_TERMINATED'] })
+    expect(new Set(events.map(({ sessionId }) => sessionId))).toEqual(new Set(others.map(({ sessionId }) => sessionId)))
+  })
+
+  test('ends the current one too when it is told to', async () => {
+    const ada = await app.newUser()
+    const other = await ada.logIn()
+    const input = { includeCurrent: true }
+    const { terminatedSessions } = await ada.call(TerminateAllSessionsDocument, { input })
+    expect(terminatedSessions).toBe(2)
+    for (const each of [ada, other]) await expectSignedOut(each)
+    await ada.logIn()
+  })
+
+  test('leaves the sessions of others alone, and counts only those that were active', async () => {
+    const [ada, bob] = [await app.newUser(), await app.newUser()]
+    await terminate(ada, (await ada.logIn()).sessionId)
+    const answer = await ada.execute(TerminateAllSessionsDocument, { input: { includeCurrent: false } })
+    expect(answer.data.terminateAllSessions.terminatedSessions).toBe(0)
+    expect(await app.eventsFrom(answer)).toEqual([])
+    expect((await bob.call(MeDocument))?.id).toBe(bob.id)
+  })
+
+  test('is for those who are signed in', async () => {
+    expect((await app.anonymous.refusal(TerminateAllSessionsDocument)).code).toBe('UNAUTHENTICATED')
+  })
+})

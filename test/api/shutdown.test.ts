@@ -1,0 +1,81 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test, vi } from 'vitest'
+import { PASSWORD } from '../support/app.js'
+import { createClient, expectType } from '../support/client.js'
+import { eventually } from '../support/eventually.js'
+import { LoginDocument, RegisterDocument } from '../support/generated/graphql.js'
+import { metric } from '../support/metrics.js'
+import { makeDataDir, postmasterOf, processEnv, START_MS, startProcess } from '../support/server-process.js'
+import { openSocket, openStream } from '../support/streams.js'
+
+vi.setConfig({ testTimeout: 2 * START_MS })
+
+/** Hashes that take long enough to be under way when the signal comes. */
+const SLOW_HASHES = { PASSWORD_HASH_MEMORY_KIB: '65536', PASSWORD_HASH_ITERATIONS: '8' }
+const ALERTS = 'subscription { securityAlerts { cursor } }'
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+test('On SIGTERM the server answers what is under way, says goodbye to everybody else, and ends its database', async () => {
+  const dataDir = makeDataDir()
+  const server = startProcess(processEnv({ ...SLOW_HASHES, DATA_DIR: dataDir, REQUIRE_VERIFIED_EMAIL: 'false' }))
+  const url = await server.ready
+  const client = createClient((init) => fetch(`${url}/graphql`, init))
+  const account = (email: string) => ({
+    input: { email, password: PASSWORD, termsAccepted: true, privacyPolicyAccepted: true },
+  })
+  const database = postmasterOf(dataDir)
+  expect(isAlive(database)).toBe(true)
+  expectType(await client.call(RegisterDocument, account('ada@example.com')), 'RegisterSuccess')
+  const credentials = { identifier: 'ada@example.com', password: PASSWORD, tokenDelivery: 'BODY' } as const
+  const result = await client.call(LoginDocument, { input: credentials })
+  const { accessToken: token } = expectType(result, 'LoginSuccess').authentication
+
+  const socket = await openSocket(url, { token })
+  const subscription = socket.follow(ALERTS)
+  const stream = await openStream(url, { token }, ALERTS)
+  await eventually(() => metric(url, 'event_subscribers')).toBe(2)
+
+  const underWay = Promise.all(
+    Array.from({ length: 8 }, (_, index) => client.call(RegisterDocument, account(`person${index}@example.com`))),
+  )
+  await eventually(() => metric(url, 'hash_queue_depth')).toBeGreaterThan(0)
+  server.kill('SIGTERM')
+
+  expect(await socket.closing).toMatchObject({ code: 1001 })
+  await Promise.all([stream.ended, subscription.ended])
+  for (const each of await underWay) expectType(each, 'RegisterSuccess')
+  expect(await server.exited).toBe(0)
+  await expect(fetch(`${url}/health/live`)).rejects.toThrow()
+  expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false)
+  expect(isAlive(database)).toBe(false)
+  expect(server.output()).not.toMatch(/"level":"(error|fatal)"/)
+})
+
+test('What was answered during the shutdown is there after the next start', async () => {
+  const dataDir = makeDataDir()
+  const env = processEnv({ DATA_DIR: dataDir, REQUIRE_VERIFIED_EMAIL: 'false' })
+  const first = startProcess(env)
+  const url = await first.ready
+  const at = (base: string) => createClient((init) => fetch(`${base}/graphql`, init))
+  const registration = at(url).call(RegisterDocument, {
+    input: { email: 'ada@example.com', password: PASSWORD, termsAccepted: true, privacyPolicyAccepted: true },
+  })
+  expectType(await registration, 'RegisterSuccess')
+  first.kill('SIGINT')
+  expect(await first.exited).toBe(0)
+  const second = startProcess(env)
+  const result = await at(await second.ready).call(LoginDocument, {
+    input: { identifier: 'ada@example.com', password: PASSWORD, tokenDelivery: 'BODY' },
+  })
+  expectType(result, 'LoginSuccess')
+  second.kill('SIGTERM')
+  expect(await second.exited).toBe(0)
+})

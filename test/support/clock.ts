@@ -1,0 +1,18 @@
+import ms, { type StringValue } from 'ms'
+import type { Clock } from '../../src/ports.js'
+
+export interface TestClock extends Clock {
+  /** Lets that much time pass at once, e.g. `31m`. */
+  advance(duration: StringValue): void
+}
+
+/** The time of day, which a test can move forwards. It goes on by itself, so that what comes later is later. */
+export function createTestClock(): TestClock {
+  let offset = 0
+  return {
+    now: () => new Date(Date.now() + offset),
+    advance: (duration) => {
+      offset += ms(duration)
+    },
+  }
+}

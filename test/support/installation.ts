@@ -1,0 +1,33 @@
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import { inject } from 'vitest'
+import { createTestClock, type TestClock } from './clock.js'
+import { databaseUrl } from './environment.js'
+
+/** What the processes of one installation share. */
+export interface Installation {
+  databaseUrl: string
+  clock: TestClock
+  redisPrefix: string
+  remove(): Promise<void>
+}
+
+async function administer(sql: string): Promise<void> {
+  const client = new pg.Client(inject('database').url)
+  await client.connect()
+  await client.query(sql).finally(() => client.end())
+}
+
+/** A database of its own, as new: a copy of the template. */
+export async function createInstallation(): Promise<Installation> {
+  const { url, prefix } = inject('database')
+  const id = randomBytes(6).toString('hex')
+  const name = `${prefix}_${id}`
+  await administer(`CREATE DATABASE "${name}" TEMPLATE "${prefix}"`)
+  return {
+    databaseUrl: databaseUrl(url, name),
+    clock: createTestClock(),
+    redisPrefix: `test-${id}:`,
+    remove: () => administer(`DROP DATABASE "${name}" WITH (FORCE)`),
+  }
+}

@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createBreachChecker } from '../../src/infra/breach-checker.js'
+
+const digest = createHash('sha1').update('correct horse battery staple').digest('hex').toUpperCase()
+const suffix = digest.slice(5)
+const padding = `${'0'.repeat(35)}:0`
+
+let answer: (request: IncomingMessage, response: ServerResponse) => void = () => {}
+const requests: IncomingMessage[] = []
+const server = createServer((request, response) => {
+  requests.push(request)
+  answer(request, response)
+})
+let url = ''
+beforeAll(async () => {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/range/`
+})
+afterAll(() => {
+  server.closeAllConnections()
+  server.close()
+})
+
+test('only five digits of the hash leave the process, and padding is asked for', async () => {
+  answer = (_, response) => response.end(`${padding}\r\n${suffix}:42`)
+  expect(await createBreachChecker(url).isBreached(digest, 5000)).toBe(true)
+  const last = requests.at(-1)
+  expect(last?.url).toBe(`/range/${digest.slice(0, 5)}`)
+  expect(last?.headers['add-padding']).toBe('true')
+  expect(JSON.stringify(last?.headers)).not.toContain(suffix)
+})
+
+test.each([
+  ['an empty range', '', false],
+  ['other suffixes', `${'A'.repeat(35)}:7`, false],
+  ['its suffix as padding', `${suffix}:0`, false],
+  ['its suffix in lower case', `${suffix.toLowerCase()}:1`, true],
+])('%s', async (_, body, expected) => {
+  answer = (_request, response) => response.end(body)
+  expect(await createBreachChecker(url.slice(0, -1)).isBreached(digest, 5000)).toBe(expected)
+})
+
+test.each([
+  ['an error', (response: ServerResponse) => response.writeHead(503).end(`${suffix}:42`)],
+  ['a redirection', (response: ServerResponse) => response.writeHead(302, { location: '/' }).end()],
+  ['a lost connection', (response: ServerResponse) => response.destroy()],
+  ['silence', () => {}],
+  ['half an answer', (response: ServerResponse) => response.write(`${suffix}:42`)],
+])('%s is no answer', async (_, reply) => {
+  answer = (_request, response) => reply(response)
+  expect(await createBreachChecker(url).isBreached(digest, 300)).toBeNull()
+})
+
+test('an unreachable service is no answer', async () => {
+  expect(await createBreachChecker('http://127.0.0.1:1/range/').isBreached(digest, 1000)).toBeNull()
+})
+
+test('turned off, nothing is breached', async () => {
+  expect(await createBreachChecker(null).isBreached(digest, 1)).toBe(false)
+})

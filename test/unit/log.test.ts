@@ -1,0 +1,102 @@
+import { expect, test } from 'vitest'
+import { createLog } from '../../src/infra/log.js'
+
+const capture = (format: 'json' | 'pretty' = 'json', level: 'info' | 'debug' | 'silent' = 'info') => {
+  const lines: string[] = []
+  const log = createLog({ level, format }, { write: (line: string) => void lines.push(line) })
+  return { log, lines, last: () => JSON.parse(lines.at(-1) ?? '{}') as Record<string, unknown> }
+}
+
+test('an entry is one line of JSON with its level, time, message and fields', () => {
+  const { log, lines, last } = capture()
+  log.child({ requestId: 'r1' }).warn({ attempt: 2, at: new Date(0) }, 'It happened')
+  log.debug({}, 'not this')
+  expect(lines).toHaveLength(1)
+  expect(last()).toMatchObject({
+    level: 'warn',
+    msg: 'It happened',
+    requestId: 'r1',
+    attempt: 2,
+    at: '1970-01-01T00:00:00.000Z',
+  })
+  expect(Number.isNaN(Date.parse(String(last().time)))).toBe(false)
+})
+
+test.each([
+  'password',
+  'newPassword',
+  'passwordHash',
+  'token',
+  'refreshToken',
+  'access_token',
+  'x-csrf-token',
+  'tokens',
+  'authorization',
+  'Authorization',
+  'cookie',
+  'set-cookie',
+  'clientSecret',
+  'code',
+])('%s is never written, at any depth', (name) => {
+  const { log, lines } = capture()
+  const secret = { [name]: 'hunter2-of-alice' }
+  log.info({ ...secret, input: secret, list: [{ deep: { deeper: secret } }] }, 'fields')
+  log.child(secret).info({}, 'bound')
+  log.child({ input: secret }).info({}, 'bound deeper')
+  expect(lines).toHaveLength(3)
+  expect(lines.join()).not.toContain('hunter2')
+  expect(lines.join()).toContain('[redacted]')
+})
+
+test('one-time codes are left out, error codes are not', () => {
+  const { log, last } = capture()
+  log.info({ a: { code: '123456' }, b: { code: 'RATE_LIMITED' }, c: { code: '23505' }, d: { code: 4403 } }, 'codes')
+  expect(last()).toMatchObject({
+    a: { code: '[redacted]' },
+    b: { code: 'RATE_LIMITED' },
+    c: { code: '23505' },
+    d: { code: 4403 },
+  })
+})
+
+test('of an error only what is known to be safe is written, with its causes', () => {
+  const { log, lines, last } = capture()
+  const cause = Object.assign(new Error('connect to postgres://app:s3cr3t@db:5432/app failed'), {
+    code: 'ECONNREFUSED',
+  })
+  const error = Object.assign(new TypeError('It broke', { cause }), { command: { args: ['s3cr3t'] } })
+  log.error({ err: error }, 'failed')
+  expect(last()).toMatchObject({
+    err: { type: 'TypeError', message: 'It broke', cause: { type: 'Error', code: 'ECONNREFUSED' } },
+  })
+  expect(lines.join()).not.toContain('s3cr3t')
+  expect(lines.join()).toContain('log.test.ts')
+})
+
+test('circular fields do not break the log', () => {
+  const { log, last } = capture()
+  const loop: Record<string, unknown> = { name: 'loop' }
+  loop.self = loop
+  log.info({ loop }, 'circular')
+  expect(last()).toMatchObject({ msg: 'circular', loop: { name: 'loop' } })
+})
+
+test('email addresses stay', () => {
+  const { log, last } = capture()
+  log.info({ email: 'alice@example.com', url: 'https://example.com/x@y' }, 'sent')
+  expect(last()).toMatchObject({ email: 'alice@example.com', url: 'https://example.com/x@y' })
+})
+
+test('the pretty format writes at once, for people, and is as discreet', () => {
+  const { log, lines } = capture('pretty')
+  log.info({ port: 4000, password: 'hunter2' }, 'Listening')
+  expect(lines.join('')).toContain('Listening')
+  expect(lines.join('')).toContain('4000')
+  expect(lines.join('')).not.toContain('hunter2')
+})
+
+test('silent is silent', () => {
+  const { log, lines } = capture('json', 'silent')
+  log.error({}, 'nothing')
+  expect(lines).toHaveLength(0)
+})

@@ -1,0 +1,111 @@
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { SMTPServer } from 'smtp-server'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { createMailbox } from '../../src/infra/mailbox.js'
+import { createSmtpMailer } from '../../src/infra/mailer.js'
+import type { Sql } from '../../src/ports.js'
+
+interface Received {
+  from: string
+  to: string[]
+  source: string
+}
+const received: Received[] = []
+let refusal: Error | null = null
+const server = new SMTPServer({
+  authOptional: true,
+  disabledCommands: ['STARTTLS', 'AUTH'],
+  onData: (stream, session, callback) => {
+    let source = ''
+    stream.on('data', (chunk) => {
+      source += chunk
+    })
+    stream.on('end', () => {
+      const from = session.envelope.mailFrom ? session.envelope.mailFrom.address : ''
+      if (!refusal) received.push({ from, to: session.envelope.rcptTo.map(({ address }) => address), source })
+      callback(refusal)
+    })
+  },
+})
+let url = ''
+beforeAll(async () => {
+  server.listen(0, '127.0.0.1')
+  await once(server.server, 'listening')
+  url = `smtp://127.0.0.1:${(server.server.address() as AddressInfo).port}`
+})
+beforeEach(() => {
+  received.length = 0
+  refusal = null
+})
+afterAll(() => new Promise<void>((resolve) => server.close(resolve)))
+
+const message = { to: 'alice@example.com', subject: 'Verify your address', text: 'the text', html: '<p>the page</p>' }
+const ID = '0190c5e8-0000-7000-8000-000000000001'
+
+test('a mail arrives with both forms, its sender and its only recipient', async () => {
+  const mailer = createSmtpMailer(url, 'Portcullis <no-reply@example.com>')
+  await mailer.send(message, ID)
+  mailer.close()
+  expect(received).toHaveLength(1)
+  expect(received[0]).toMatchObject({ from: 'no-reply@example.com', to: ['alice@example.com'] })
+  for (const part of ['Subject: Verify your address', 'the text', '<p>the page</p>', 'multipart/alternative']) {
+    expect(received[0]?.source).toContain(part)
+  }
+})
+
+test('a mail that the server refuses is a failure', async () => {
+  const mailer = createSmtpMailer(url, 'no-reply@example.com')
+  refusal = Object.assign(new Error('mailbox full'), { responseCode: 452 })
+  await expect(mailer.send(message, ID)).rejects.toThrow('mailbox full')
+  mailer.close()
+})
+
+test.each([
+  'alice@example.com\r\nBcc: eve@example.com',
+  'alice@example.com\nBcc: eve@example.com',
+  'alice@example.com, eve@example.com',
+  'Alice <alice@example.com>',
+  '"alice,eve"@example.com',
+  'alice',
+  '',
+])('not a recipient: %j', async (to) => {
+  const mailer = createSmtpMailer(url, 'no-reply@example.com')
+  const kept: unknown[] = []
+  const sql: Sql = async (_text, values) => {
+    kept.push(values)
+    return []
+  }
+  const mailbox = createMailbox({ sql, clock: { now: () => new Date() } })
+  for (const each of [mailer, mailbox]) await expect(each.send({ ...message, to }, ID)).rejects.toThrow('single plain')
+  expect(received).toHaveLength(0)
+  expect(kept).toHaveLength(0)
+  mailer.close()
+})
+
+test('a subject cannot start another header', async () => {
+  const mailer = createSmtpMailer(url, 'no-reply@example.com')
+  await mailer.send({ ...message, subject: 'Hello\r\nBcc: eve@example.com\r\n\r\nbody' }, ID)
+  mailer.close()
+  expect(received[0]?.to).toEqual(['alice@example.com'])
+  expect(received[0]?.source).not.toMatch(/^Bcc:/im)
+})
+
+test('it says whether the server can be reached', async () => {
+  const mailer = createSmtpMailer(url, 'no-reply@example.com')
+  expect(await mailer.isReachable()).toBe(true)
+  mailer.close()
+  const nowhere = createSmtpMailer('smtp://127.0.0.1:1', 'no-reply@example.com')
+  expect(await nowhere.isReachable()).toBe(false)
+  await expect(nowhere.send(message, ID)).rejects.toThrow()
+  nowhere.close()
+})
+
+test('a mail is sent again under the same name, by which its copy can be recognised', async () => {
+  const mailer = createSmtpMailer(url, 'no-reply@example.com')
+  await mailer.send(message, ID)
+  await mailer.send(message, ID)
+  mailer.close()
+  const names = received.map(({ source }) => /^Message-ID: (.*)$/im.exec(source)?.[1]?.trim())
+  expect(names).toEqual([`<${ID}@portcullis>`, `<${ID}@portcullis>`])
+})

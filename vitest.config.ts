@@ -1,0 +1,49 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { defineConfig } from 'vitest/config'
+
+/** What drives a running server starts one with test/support; the rules about the schema and the tree need none. */
+const needServer = readdirSync('test/security')
+  .filter((name) => name.endsWith('.test.ts'))
+  .map((name) => `test/security/${name}`)
+  .filter((path) => readFileSync(path, 'utf8').includes('../support/app.js'))
+
+export default defineConfig({
+  // Otherwise our imports and those of our dependencies find two copies, which do not know each other's classes.
+  resolve: { alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }] },
+  test: {
+    watch: false,
+    // As Node itself: the default import of a CommonJS module is what it exports.
+    deps: { interopDefault: false },
+    maxWorkers: 2,
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    setupFiles: ['test/support/loopback-only.ts'],
+    projects: [
+      {
+        extends: true,
+        test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/security/*.test.ts'], exclude: needServer },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'api',
+          include: ['test/api/**/*.test.ts', ...needServer],
+          globalSetup: 'test/support/database-server.ts',
+          // Every file has servers of its own, so the files can share the modules, which take seconds to load.
+          isolate: false,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          // One server and one browser at a time are enough for two cores.
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+        },
+      },
+    ],
+  },
+})
