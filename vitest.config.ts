@@ -15,7 +15,7 @@ export default defineConfig({
     // As Node itself: the default import of a CommonJS module is what it exports.
     deps: { interopDefault: false },
     maxWorkers: 2,
-    testTimeout: 20_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     setupFiles: ['test/support/loopback-only.ts'],
     projects: [

@@ -21,9 +21,9 @@ import { createRuntime, type Replacements } from './runtime.js'
 const DRAIN_MS = 10_000
 const SWEEP_MS = 50
 
-const html = (response: Parameters<Handler>[0]['response'], csp: string, page: string) => {
-  response.setHeader('content-security-policy', csp)
-  send(response, 200, 'text/html; charset=utf-8', page)
+const html = ({ head }: Parameters<Handler>[0], csp: string, page: string) => {
+  head.set('content-security-policy', csp)
+  send(head, 200, 'text/html; charset=utf-8', page)
 }
 
 /** The composition root: the whole server, ready to listen. */
@@ -64,7 +64,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     ...{ graphql, maskError, log, isAllowedOrigin, maxInFlight: config.maxInFlight, hasGraphiql: config.graphiql },
   })
   const pages = createPagesRoute({
-    ...{ graphql, maskError, log, continueUrl: () => config.urls.frontend },
+    ...{ graphql, log, continueUrl: () => config.urls.frontend },
     requirements: services.policy.requirements,
   })
   const operations = createOperationsRoute({
@@ -83,14 +83,14 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     },
   })
 
-  const showMailbox: Handler = async ({ request, response }) => {
+  const showMailbox: Handler = async (exchange) => {
     const mails = (await mailbox?.mails()) ?? []
-    if (request.headers.accept?.includes('application/json')) return sendJson(response, 200, mails)
-    html(response, MAILBOX_CSP, mailboxPage(mails))
+    if (exchange.request.headers.accept?.includes('application/json')) return sendJson(exchange.head, 200, mails)
+    html(exchange, MAILBOX_CSP, mailboxPage(mails))
   }
   const home = homePage({ graphiql: config.graphiql, mailbox: mailbox !== null, schema: config.introspection })
   const routes: Routes = {
-    '/': { GET: ({ response }) => html(response, PAGE_CSP, home) },
+    '/': { GET: (exchange) => html(exchange, PAGE_CSP, home) },
     '/graphql': { '*': graphqlRoute },
     '/verify-email': { '*': (exchange) => pages(exchange, '/verify-email') },
     '/reset-password': { '*': (exchange) => pages(exchange, '/reset-password') },
@@ -101,7 +101,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     '/.well-known/jwks.json': { GET: operations.jwks },
     '/maintenance/flush-tokens': { POST: operations.flush },
     ...(config.introspection && {
-      '/schema.graphql': { GET: ({ response }) => send(response, 200, 'text/plain; charset=utf-8', printContract()) },
+      '/schema.graphql': { GET: ({ head }) => send(head, 200, 'text/plain; charset=utf-8', printContract()) },
     }),
     ...(mailbox && { '/dev/mailbox': { GET: showMailbox } }),
   }
@@ -113,7 +113,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
   }
   const server = createHttpServer({
     ...{ routes, isProduction: config.isProduction, log, readClient, maskError, onResponse: metrics.httpRequest },
-    openTransport: (request, response) => createHttpTransport(request, response, transportSettings),
+    openTransport: (request, head) => createHttpTransport(request, head, transportSettings),
   })
   sockets.attach(server)
 

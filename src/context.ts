@@ -6,6 +6,13 @@ import type { Services } from './services/index.js'
 import type { Loaders } from './services/records.js'
 import type { Viewer } from './services/viewers.js'
 
+export interface TokenCookies {
+  refreshToken: string
+  refreshExpiresAt: Date
+  accessToken: string
+  expiresAt: Date
+}
+
 /** What resolvers may do to the transport that carries the operation. */
 export interface Transport {
   /** The refresh token of the cookie, if there is one. */
@@ -14,7 +21,7 @@ export interface Transport {
   assertCsrf(): void
   /** Throws BAD_USER_INPUT where no cookie can be set, as over a WebSocket. */
   assertCookies(): void
-  setTokenCookies(tokens: { refreshToken: string; refreshExpiresAt: Date; accessToken: string; expiresAt: Date }): void
+  setTokenCookies(tokens: TokenCookies): void
   clearTokenCookies(): void
   /** The token of the CSRF cookie, which is set when it is missing or no longer good. */
   csrfToken(): string

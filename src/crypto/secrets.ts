@@ -3,6 +3,7 @@ import {
   createDecipheriv,
   createHash,
   createHmac,
+  hash,
   hkdfSync,
   randomBytes,
   randomInt,
@@ -17,6 +18,9 @@ export const randomCode = (): string => String(randomInt(1_000_000)).padStart(6,
 
 /** For secrets of 128 bits and more, which need no slow hash (ASVS 6.5.2). */
 export const sha256 = (secret: string): Buffer<ArrayBuffer> => Buffer.from(createHash('sha256').update(secret).digest())
+
+/** Stands for a secret where it is only to be recognised, e.g. as a key in memory. base64url. */
+export const fingerprintOf = (secret: string): string => hash('sha256', secret, 'base64url')
 
 /** Upper-case hex, as the range API of breached passwords wants it. Protects nothing. */
 export const sha1Hex = (password: string): string => createHash('sha1').update(password).digest('hex').toUpperCase()

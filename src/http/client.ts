@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { isIP } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import proxyAddr from 'proxy-addr'
 import { v4 as uuid } from 'uuid'
 import type { GeoLocator, Place } from '../ports.js'
@@ -26,6 +26,12 @@ function networkOf(address: string): string {
     .join(':')}::/64`
 }
 
+type Address = Pick<Client, 'ipAddress' | 'addressKey'>
+
+const addressOf = (ipAddress: string | null): Address => {
+  return { ipAddress, addressKey: ipAddress ? networkOf(ipAddress) : 'unknown' }
+}
+
 /** Tells who a request comes from. X-Forwarded-For is believed only from the trusted proxies, from the right. */
 export function createClientReader(
   trustedProxies: readonly string[],
@@ -33,15 +39,28 @@ export function createClientReader(
 ): (request: IncomingMessage) => Client {
   const isTrusted = proxyAddr.compile([...trustedProxies])
 
+  // A connection stays with its peer: only what a proxy forwards changes from request to request.
+  const peers = new WeakMap<Socket, Address>()
+  function peerOf(socket: Socket): Address {
+    const peer = peers.get(socket) ?? addressOf(plain(socket.remoteAddress ?? '') || null)
+    peers.set(socket, peer)
+    return peer
+  }
+
+  function senderOf(request: IncomingMessage): Address {
+    if (!request.headers['x-forwarded-for'] || !request.socket.remoteAddress) return peerOf(request.socket)
+    const claimed = plain(proxyAddr(request, isTrusted))
+    // A trusted proxy may still pass on what is no address.
+    return isIP(claimed) ? addressOf(claimed) : peerOf(request.socket)
+  }
+
   return (request) => {
     const given = request.headers['x-request-id']
-    const claimed = request.socket.remoteAddress ? plain(proxyAddr(request, isTrusted)) : ''
-    // A trusted proxy may still pass on what is no address.
-    const ipAddress = isIP(claimed) ? claimed : plain(request.socket.remoteAddress ?? '') || null
+    const { ipAddress, addressKey } = senderOf(request)
     let place: Place | undefined
     return {
       ipAddress,
-      addressKey: ipAddress ? networkOf(ipAddress) : 'unknown',
+      addressKey,
       userAgent: request.headers['user-agent']?.slice(0, MAX_USER_AGENT) || null,
       correlationId: typeof given === 'string' && REQUEST_ID.test(given) ? given : uuid(),
       locate: () => {

@@ -4,12 +4,15 @@ import type { GraphQLParams } from 'graphql-yoga'
 import type { Caller } from '../context.js'
 import type { Client } from '../services/client.js'
 import { MAX_TOKENS } from './graphql-errors.js'
+import type { Head } from './head.js'
 import type { HttpTransport } from './transport.js'
 
 /** One HTTP request and its response, with what the edge has found out about them. */
 export interface Exchange {
   request: IncomingMessage
   response: ServerResponse
+  /** What the response is to say of itself: set nothing on the response directly. */
+  head: Head
   client: Client
   transport: HttpTransport
 }
@@ -30,9 +33,8 @@ function isMutation({ query = '', operationName }: GraphQLParams): boolean {
 
 /** Who an exchange presents. In a mutation, an access token from a cookie counts only with the CSRF proof. */
 export function callerOf({ request, client, transport }: Exchange, params: GraphQLParams): Caller {
-  const caller = { client, transport, isProofMissing: false }
   const bearer = bearerOf(request.headers.authorization)
-  if (bearer || !transport.accessCookie) return { ...caller, accessToken: bearer }
+  if (bearer || !transport.accessCookie) return { client, transport, accessToken: bearer, isProofMissing: false }
   const isProofMissing = isMutation(params) && !transport.hasCsrfProof()
-  return { ...caller, isProofMissing, accessToken: isProofMissing ? null : transport.accessCookie }
+  return { client, transport, accessToken: isProofMissing ? null : transport.accessCookie, isProofMissing }
 }

@@ -1,7 +1,6 @@
-import { type DocumentNode, type ExecutionResult, getOperationAST } from 'graphql'
 import type { Log } from '../ports.js'
 import type { Exchange } from './exchange.js'
-import { type ErrorMasker, retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
+import { retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { send } from './responses.js'
 import type { Graphql } from './yoga.js'
 
@@ -42,7 +41,6 @@ function readParams(body: Buffer): Params | null {
 
 interface Deps {
   graphql: Graphql
-  maskError: ErrorMasker
   log: Log
 }
 
@@ -50,47 +48,18 @@ interface Deps {
  * The short way for what nearly every request is: a well-formed JSON POST of a valid query or mutation. It runs the same
  * pipeline without Yoga's fetch layer. Returns false, having done nothing, for anything else: Yoga answers that.
  */
-export function createGraphqlPost({ graphql, maskError, log }: Deps) {
-  type Pipeline = ReturnType<Graphql['getEnveloped']>
-
-  function prepare(pipeline: Pipeline, { query, operationName }: Params): DocumentNode | null {
-    try {
-      const document = pipeline.parse(query) as DocumentNode
-      const isValid = pipeline.validate(pipeline.schema, document).length === 0
-      const operation = isValid ? getOperationAST(document, operationName) : null
-      return operation && operation.operation !== 'subscription' ? document : null
-    } catch {
-      return null
-    }
-  }
-
-  async function execute(pipeline: Pipeline, document: DocumentNode, params: Params): Promise<ExecutionResult> {
-    try {
-      return (await pipeline.execute({
-        schema: pipeline.schema,
-        document,
-        contextValue: await pipeline.contextFactory(),
-        variableValues: params.variables,
-        operationName: params.operationName,
-      })) as ExecutionResult
-    } catch (error) {
-      return { errors: [maskError(error)] }
-    }
-  }
-
+export function createGraphqlPost({ graphql, log }: Deps) {
   return async (exchange: Exchange, body: Buffer): Promise<boolean> => {
-    const { request, response, client } = exchange
+    const { request, head, client } = exchange
     const type = answerType(request.headers.accept)
     const params = type && readParams(body)
-    if (!params) return false
-    const pipeline = graphql.getEnveloped({ exchange, params, request } as never)
-    const document = prepare(pipeline, params)
+    const document = params && graphql.prepare(params)
     if (!document) return false
-    const result = await execute(pipeline, document, params)
+    const result = await graphql.run(exchange, document, params)
     stampErrors(result, client.correlationId, log)
     const retryAfter = result.errors ? retryAfterOf(result) : null
-    if (retryAfter !== null) response.setHeader('retry-after', retryAfter)
-    send(response, statusOf(result), `${type}; charset=utf-8`, JSON.stringify(result))
+    if (retryAfter !== null) head.set('retry-after', retryAfter)
+    send(head, statusOf(result), `${type}; charset=utf-8`, JSON.stringify(result))
     return true
   }
 }

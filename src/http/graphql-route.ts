@@ -47,52 +47,53 @@ function readRequest(body: Buffer): string | null {
 /** `/graphql` over HTTP: refuses what no GraphQL is needed to refuse, then takes the lean path or Yoga's. */
 export function createGraphqlRoute(deps: Deps) {
   const { graphql, maskError, log, isAllowedOrigin, hasGraphiql, maxInFlight } = deps
-  const post = createGraphqlPost({ graphql, maskError, log })
+  const post = createGraphqlPost({ graphql, log })
   let inFlight = 0
 
   async function throughYoga(exchange: Exchange): Promise<void> {
-    const { request, response } = exchange
+    const { request, head } = exchange
     if (hasGraphiql && request.method === 'GET' && request.headers.accept?.includes('text/html')) {
-      response.setHeader('content-security-policy', (await graphiqlPage()).contentSecurityPolicy)
+      head.set('content-security-policy', (await graphiqlPage()).contentSecurityPolicy)
     }
-    await graphql.handle(request, response, { exchange })
+    await graphql.handle(request, head.handOver(), { exchange })
   }
 
   async function answer(exchange: Exchange): Promise<void> {
-    const { request, response } = exchange
+    const { request, head } = exchange
     if (request.method === 'GET' || request.method === 'HEAD') return throughYoga(exchange)
     if (request.method !== 'POST') {
-      response.setHeader('allow', 'GET, POST')
-      return sendErrors(response, 405, BAD_METHOD)
+      head.set('allow', 'GET, POST')
+      return sendErrors(head, 405, BAD_METHOD)
     }
-    if (!isJson(request.headers['content-type'])) return sendErrors(response, 415, UNSUPPORTED_TYPE)
+    if (!isJson(request.headers['content-type'])) return sendErrors(head, 415, UNSUPPORTED_TYPE)
     const body = await readBody(request, MAX_BODY_BYTES)
     if (!body) {
-      response.setHeader('connection', 'close')
-      return sendErrors(response, 413, TOO_LARGE)
+      head.set('connection', 'close')
+      return sendErrors(head, 413, TOO_LARGE)
     }
     if (await post(exchange, body)) return
     const sent = readRequest(body)
-    if (sent === null) return sendErrors(response, 400, NO_JSON)
+    if (sent === null) return sendErrors(head, 400, NO_JSON)
     // Where Yoga's adapter looks for a body that was read before it.
     Object.assign(request, { body: sent })
     await throughYoga(exchange)
   }
 
   return async (exchange: Exchange): Promise<void> => {
-    const { request, response } = exchange
-    if (handleCors(request, response, isAllowedOrigin)) return
+    const { request, head } = exchange
+    if (handleCors(request, head, isAllowedOrigin)) return
     // A stream stays open for long and costs little meanwhile.
     if (request.headers.accept?.includes('text/event-stream')) return answer(exchange)
     if (inFlight >= maxInFlight) {
       const error = maskError(new ServiceUnavailableError())
-      response.setHeader('retry-after', retryAfterOf({ errors: [error] }) ?? 1)
-      return sendErrors(response, 503, error)
+      head.set('retry-after', retryAfterOf({ errors: [error] }) ?? 1)
+      return sendErrors(head, 503, error)
     }
     inFlight += 1
-    response.once('close', () => {
+    try {
+      await answer(exchange)
+    } finally {
       inFlight -= 1
-    })
-    await answer(exchange)
+    }
   }
 }

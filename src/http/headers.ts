@@ -1,4 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import type { Head } from './head.js'
 
 const HSTS_SECONDS = 63_072_000
 /** For answers that are data; pages have one of their own. */
@@ -8,38 +9,33 @@ const ALLOWED_HEADERS = 'accept, authorization, content-type, last-event-id, x-c
 const EXPOSED_HEADERS = 'ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, x-request-id'
 
 /** The headers that every response carries. Nothing is stored: nearly every answer is somebody's own. */
-export function setSecurityHeaders(response: ServerResponse, requestId: string, isProduction: boolean): void {
-  response.setHeader('x-request-id', requestId)
-  response.setHeader('content-security-policy', DATA_CSP)
-  response.setHeader('x-content-type-options', 'nosniff')
-  response.setHeader('referrer-policy', 'no-referrer')
-  response.setHeader('cache-control', 'no-store')
-  response.setHeader('cross-origin-opener-policy', 'same-origin')
-  if (isProduction) response.setHeader('strict-transport-security', `max-age=${HSTS_SECONDS}; includeSubDomains`)
-}
+export const securityHeaders = (isProduction: boolean): readonly string[] => [
+  ...['content-security-policy', DATA_CSP],
+  ...['x-content-type-options', 'nosniff'],
+  ...['referrer-policy', 'no-referrer'],
+  ...['cache-control', 'no-store'],
+  ...['cross-origin-opener-policy', 'same-origin'],
+  ...(isProduction ? ['strict-transport-security', `max-age=${HSTS_SECONDS}; includeSubDomains`] : []),
+]
 
 /**
  * Cross-origin access for exactly the listed origins (Fetch standard). Returns true when the request was a preflight and
  * has been answered.
  */
-export function handleCors(
-  request: IncomingMessage,
-  response: ServerResponse,
-  isAllowed: (origin: string) => boolean,
-): boolean {
+export function handleCors(request: IncomingMessage, head: Head, isAllowed: (origin: string) => boolean): boolean {
   const { origin } = request.headers
-  response.setHeader('vary', 'origin')
+  head.set('vary', 'origin')
   if (origin && isAllowed(origin)) {
-    response.setHeader('access-control-allow-origin', origin)
-    response.setHeader('access-control-allow-credentials', 'true')
-    response.setHeader('access-control-expose-headers', EXPOSED_HEADERS)
+    head.set('access-control-allow-origin', origin)
+    head.set('access-control-allow-credentials', 'true')
+    head.set('access-control-expose-headers', EXPOSED_HEADERS)
   }
   if (request.method !== 'OPTIONS') return false
   if (origin && isAllowed(origin)) {
-    response.setHeader('access-control-allow-methods', 'GET, POST')
-    response.setHeader('access-control-allow-headers', ALLOWED_HEADERS)
-    response.setHeader('access-control-max-age', PREFLIGHT_SECONDS)
+    head.set('access-control-allow-methods', 'GET, POST')
+    head.set('access-control-allow-headers', ALLOWED_HEADERS)
+    head.set('access-control-max-age', PREFLIGHT_SECONDS)
   }
-  response.writeHead(204).end()
+  head.send(204)
   return true
 }

@@ -52,48 +52,48 @@ export function createOperationsRoute({ services, clock, health, renderMetrics, 
     }
   }
 
-  const notFound = ({ response }: Exchange) => sendJson(response, 404, { error: 'Not found' })
+  const notFound = ({ head }: Exchange) => sendJson(head, 404, { error: 'Not found' })
 
   return {
-    async health({ response }: Exchange): Promise<void> {
+    async health({ head }: Exchange): Promise<void> {
       const body = await report()
-      sendJson(response, body.status === 'unhealthy' ? 503 : 200, body)
+      sendJson(head, body.status === 'unhealthy' ? 503 : 200, body)
     },
 
     /** The process runs. */
-    live: ({ response }: Exchange): void => sendJson(response, 200, { status: 'live' }),
+    live: ({ head }: Exchange): void => sendJson(head, 200, { status: 'live' }),
 
     /** Requests can be answered. */
-    async ready({ response }: Exchange): Promise<void> {
+    async ready({ head }: Exchange): Promise<void> {
       const isReady = await health.database()
-      sendJson(response, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready' })
+      sendJson(head, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready' })
     },
 
     /** With METRICS_TOKEN for whoever has it, else for the machine itself. */
     async metrics(exchange: Exchange): Promise<void> {
-      const { request, response } = exchange
+      const { request, head } = exchange
       const token = bearerOf(request.headers.authorization)
       const isAllowed = metricsToken
         ? token !== null && isEqual(token, metricsToken)
         : LOOPBACK.test(request.socket.remoteAddress ?? '') && !request.headers['x-forwarded-for']
       if (!isAllowed) return notFound(exchange)
       const { contentType, body } = await renderMetrics()
-      send(response, 200, contentType, body)
+      send(head, 200, contentType, body)
     },
 
-    async jwks({ response }: Exchange): Promise<void> {
-      response.setHeader('cache-control', 'public, max-age=300')
-      response.setHeader('access-control-allow-origin', '*')
-      sendJson(response, 200, await services.signingKeys.jwks())
+    async jwks({ head }: Exchange): Promise<void> {
+      head.set('cache-control', 'public, max-age=300')
+      head.set('access-control-allow-origin', '*')
+      sendJson(head, 200, await services.signingKeys.jwks())
     },
 
     async flush(exchange: Exchange): Promise<void> {
-      const { request, response } = exchange
+      const { request, head } = exchange
       if (!cronSecret) return notFound(exchange)
       const given = request.headers['x-cron-secret']
       if (typeof given !== 'string' || !isEqual(given, cronSecret))
-        return sendJson(response, 401, { error: 'Unauthorized' })
-      sendJson(response, 200, { purged: await services.maintenance.purge() })
+        return sendJson(head, 401, { error: 'Unauthorized' })
+      sendJson(head, 200, { purged: await services.maintenance.purge() })
     },
   }
 }

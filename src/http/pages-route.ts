@@ -1,7 +1,7 @@
-import { type ExecutionResult, type GraphQLError, parse } from 'graphql'
+import { type GraphQLError, parse } from 'graphql'
 import type { Log } from '../ports.js'
 import type { Exchange } from './exchange.js'
-import { type ErrorMasker, stampErrors, statusOf } from './graphql-errors.js'
+import { stampErrors, statusOf } from './graphql-errors.js'
 import { PAGE_CSP } from './page-layout.js'
 import { errorPage, resetPasswordPage, verifyEmailPage } from './pages.js'
 import { readBody, send } from './responses.js'
@@ -30,7 +30,6 @@ interface Outcome {
 
 interface Deps {
   graphql: Graphql
-  maskError: ErrorMasker
   log: Log
   /** The password policy, one sentence each. */
   requirements: readonly string[]
@@ -48,27 +47,13 @@ function explain(error: GraphQLError): string {
 }
 
 /** The pages that the links of mails open. A GET changes nothing; their forms run the same mutations as any client. */
-export function createPagesRoute({ graphql, maskError, log, requirements, continueUrl }: Deps) {
+export function createPagesRoute({ graphql, log, requirements, continueUrl }: Deps) {
   async function run(
     exchange: Exchange,
     document: typeof VERIFY,
     input: object,
   ): Promise<{ status: number } & Outcome> {
-    const pipeline = graphql.getEnveloped({ exchange } as never)
-    const execute = async (): Promise<ExecutionResult> => {
-      try {
-        const contextValue = await pipeline.contextFactory()
-        return (await pipeline.execute({
-          schema: pipeline.schema,
-          document,
-          contextValue,
-          variableValues: { input },
-        })) as ExecutionResult
-      } catch (error) {
-        return { errors: [maskError(error)] }
-      }
-    }
-    const result = await execute()
+    const result = await graphql.run(exchange, document, { variables: { input } })
     stampErrors(result, exchange.client.correlationId, log)
     const [error] = result.errors ?? []
     if (error) return { status: Math.max(400, statusOf(result)), __typename: 'Error', message: explain(error) }
@@ -76,8 +61,8 @@ export function createPagesRoute({ graphql, maskError, log, requirements, contin
   }
 
   const optional = (form: URLSearchParams, name: string) => form.get(name)?.trim() || undefined
-  const show = ({ response }: Exchange, status: number, page: string) =>
-    send(response, status, 'text/html; charset=utf-8', page)
+  const show = ({ head }: Exchange, status: number, page: string) =>
+    send(head, status, 'text/html; charset=utf-8', page)
   const next = () => {
     const url = continueUrl()
     return url ? { continueUrl: url } : {}
@@ -120,11 +105,11 @@ export function createPagesRoute({ graphql, maskError, log, requirements, contin
   }
 
   return async (exchange: Exchange, path: '/verify-email' | '/reset-password'): Promise<void> => {
-    const { request, response, transport } = exchange
-    response.setHeader('content-security-policy', PAGE_CSP)
+    const { request, head, transport } = exchange
+    head.set('content-security-policy', PAGE_CSP)
     if (request.method === 'GET' || request.method === 'HEAD') return open(exchange, path)
     if (request.method !== 'POST') {
-      response.setHeader('allow', 'GET, POST')
+      head.set('allow', 'GET, POST')
       return show(exchange, 405, errorPage(405, 'Not possible', 'This page is opened, or its form is sent.'))
     }
     const body = await readBody(request, MAX_FORM_BYTES)

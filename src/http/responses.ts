@@ -1,18 +1,20 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { GraphQLError } from 'graphql'
+import type { Head } from './head.js'
 
 /** Sends a whole body at once. */
-export function send(response: ServerResponse, status: number, contentType: string, body: string): void {
-  response.writeHead(status, { 'content-type': contentType, 'content-length': Buffer.byteLength(body) })
-  response.end(body)
+export function send(head: Head, status: number, contentType: string, body: string): void {
+  head.set('content-type', contentType)
+  head.set('content-length', Buffer.byteLength(body))
+  head.send(status, body)
 }
 
-export const sendJson = (response: ServerResponse, status: number, body: unknown): void =>
-  send(response, status, 'application/json; charset=utf-8', JSON.stringify(body))
+export const sendJson = (head: Head, status: number, body: unknown): void =>
+  send(head, status, 'application/json; charset=utf-8', JSON.stringify(body))
 
 /** A refusal of the edge, in the form that GraphQL clients read. */
-export const sendErrors = (response: ServerResponse, status: number, ...errors: GraphQLError[]): void =>
-  sendJson(response, status, { errors })
+export const sendErrors = (head: Head, status: number, ...errors: GraphQLError[]): void =>
+  sendJson(head, status, { errors })
 
 /** Reads a body. Null when it is longer than the limit; the rest of it is then not read. */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | null> {
@@ -28,8 +30,10 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Bu
         resolve(null)
       } else chunks.push(chunk)
     })
-    request.once('end', () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)))
-    request.once('error', reject)
-    request.once('close', () => reject(new Error('The request ended before its body')))
+    request.on('end', () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)))
+    request.on('error', reject)
+    request.on('close', () => {
+      if (!request.complete) reject(new Error('The request ended before its body'))
+    })
   })
 }

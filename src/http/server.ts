@@ -3,7 +3,8 @@ import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Exchange } from './exchange.js'
 import type { ErrorMasker } from './graphql-errors.js'
-import { setSecurityHeaders } from './headers.js'
+import { Head } from './head.js'
+import { securityHeaders } from './headers.js'
 import { PAGE_CSP } from './page-layout.js'
 import { errorPage } from './pages.js'
 import { send, sendErrors, sendJson } from './responses.js'
@@ -19,7 +20,7 @@ interface Deps {
   isProduction: boolean
   log: Log
   readClient: (request: IncomingMessage) => Client
-  openTransport: (request: IncomingMessage, response: ServerResponse) => HttpTransport
+  openTransport: (request: IncomingMessage, head: Head) => HttpTransport
   maskError: ErrorMasker
   onResponse: (path: string, status: number, seconds: number) => void
 }
@@ -29,29 +30,26 @@ const REQUEST_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_MS = 65_000
 
 /** In the form that the client reads: a page for people. */
-function refuse(request: IncomingMessage, response: ServerResponse, status: 404 | 405): void {
+function refuse({ request, head }: Exchange, status: 404 | 405): void {
   const error = status === 404 ? 'Not found' : 'Method not allowed'
   if (!request.headers.accept?.includes('text/html')) {
-    sendJson(response, status, { error })
+    sendJson(head, status, { error })
     return
   }
-  response.setHeader('content-security-policy', PAGE_CSP)
-  send(
-    response,
-    status,
-    'text/html; charset=utf-8',
-    errorPage(status, error, 'There is nothing to see at this address.'),
-  )
+  head.set('content-security-policy', PAGE_CSP)
+  const page = errorPage(status, error, 'There is nothing to see at this address.')
+  send(head, status, 'text/html; charset=utf-8', page)
 }
 
 /** Finds the handler; answers 404 and 405 itself. */
-function route(routes: Routes, { request, response }: Exchange, path: string): Handler | null {
+function route(routes: Routes, exchange: Exchange, path: string): Handler | null {
+  const { request, head } = exchange
   const methods = Object.hasOwn(routes, path) ? routes[path] : undefined
   const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '')
   const handler = methods?.['*'] ?? (methods && Object.hasOwn(methods, method) ? methods[method] : undefined)
   if (handler) return handler
-  if (methods) response.setHeader('allow', Object.keys(methods).join(', '))
-  refuse(request, response, methods ? 405 : 404)
+  if (methods) head.set('allow', Object.keys(methods).join(', '))
+  refuse(exchange, methods ? 405 : 404)
   return null
 }
 
@@ -59,19 +57,22 @@ function route(routes: Routes, { request, response }: Exchange, path: string): H
 export function createHttpServer(deps: Deps): Server {
   const { routes, isProduction, log, readClient, openTransport, maskError, onResponse } = deps
 
+  const headers = securityHeaders(isProduction)
+
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const startedAt = performance.now()
     const path = (request.url ?? '/').split('?', 1)[0] ?? '/'
     const client = readClient(request)
-    setSecurityHeaders(response, client.correlationId, isProduction)
-    response.once('close', () => {
+    const head = new Head(response, headers)
+    head.set('x-request-id', client.correlationId)
+    response.on('close', () => {
       const seconds = (performance.now() - startedAt) / 1000
       onResponse(Object.hasOwn(routes, path) ? path : 'other', response.statusCode, seconds)
       const { method } = request
       log.debug({ method, path, status: response.statusCode, seconds, correlationId: client.correlationId }, 'Request')
     })
     try {
-      const exchange = { request, response, client, transport: openTransport(request, response) }
+      const exchange = { request, response, head, client, transport: openTransport(request, head) }
       await route(routes, exchange, path)?.(exchange)
     } catch (error) {
       if (request.destroyed && !request.complete) return
@@ -79,7 +80,7 @@ export function createHttpServer(deps: Deps): Server {
       log.error({ err: error, correlationId: client.correlationId, path }, 'A request failed')
       masked.extensions.correlationId = client.correlationId
       if (response.headersSent) response.destroy()
-      else sendErrors(response, masked.extensions.code === 'SERVICE_UNAVAILABLE' ? 503 : 500, masked)
+      else sendErrors(head, masked.extensions.code === 'SERVICE_UNAVAILABLE' ? 503 : 500, masked)
     }
   }
 

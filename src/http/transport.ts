@@ -1,9 +1,11 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { parseCookie, stringifySetCookie } from 'cookie'
-import type { Transport } from '../context.js'
+import type { TokenCookies, Transport } from '../context.js'
 import { isCsrfTokenValid, issueCsrfToken } from '../crypto/csrf.js'
 import type { KeyRing } from '../crypto/key-ring.js'
 import { BadInputError, CsrfFailedError, RequestError } from '../errors.js'
+import type { RateLimitVerdict } from '../ports.js'
+import type { Head } from './head.js'
 
 export interface TransportSettings {
   csrfKeys: KeyRing
@@ -26,83 +28,103 @@ export interface HttpTransport extends Transport {
 
 type CookieName = 'refresh' | 'access' | 'csrf'
 
+const NO_COOKIES: Readonly<Record<string, string | undefined>> = {}
+
 /** Cookies, CSRF proof and limit headers of one HTTP exchange. */
-export function createHttpTransport(
-  request: IncomingMessage,
-  response: ServerResponse,
-  settings: TransportSettings,
-): HttpTransport {
-  const { csrfKeys, isTrustedOrigin, isSecure, hasAccessCookie } = settings
-  const nameOf = (name: CookieName) => `${isSecure() ? '__Host-' : ''}portcullis_${name}`
-  const cookies = parseCookie(request.headers.cookie ?? '')
-  const read = (name: CookieName) => cookies[nameOf(name)] || null
+class NodeTransport implements HttpTransport {
+  private readonly request: IncomingMessage
+  private readonly head: Head
+  private readonly settings: TransportSettings
+  private readonly cookies: Readonly<Record<string, string | undefined>>
+  private issuedCsrfToken: string | undefined
+  private leastRemaining = Number.POSITIVE_INFINITY
 
-  const set = (name: CookieName, value: string, expires?: Date) => {
-    const attributes = { httpOnly: true, secure: isSecure(), sameSite: 'lax', path: '/' } as const
-    const cookie = stringifySetCookie({ name: nameOf(name), value, ...attributes, ...(expires && { expires }) })
-    response.appendHeader('set-cookie', cookie)
+  constructor(request: IncomingMessage, head: Head, settings: TransportSettings) {
+    const { cookie } = request.headers
+    this.request = request
+    this.head = head
+    this.settings = settings
+    this.cookies = cookie ? parseCookie(cookie) : NO_COOKIES
   }
 
-  let issuedCsrfToken: string | undefined
-  function hasCsrfProof(): boolean {
-    const { origin, 'x-csrf-token': token, 'content-type': contentType } = request.headers
-    if (isCsrfTokenValid(csrfKeys, read('csrf') ?? undefined, typeof token === 'string' ? token : undefined))
-      return true
+  get refreshCookie(): string | null {
+    return this.read('refresh')
+  }
+
+  get accessCookie(): string | null {
+    return this.settings.hasAccessCookie ? this.read('access') : null
+  }
+
+  isCsrfField(field: string | null): boolean {
+    return isCsrfTokenValid(this.settings.csrfKeys, this.read('csrf') ?? undefined, field ?? undefined)
+  }
+
+  hasCsrfProof(): boolean {
+    const { origin, 'x-csrf-token': token, 'content-type': contentType } = this.request.headers
+    if (this.isCsrfField(typeof token === 'string' ? token : null)) return true
     // A page elsewhere cannot send this content type without a preflight, which its origin does not pass.
-    return origin !== undefined && isTrustedOrigin(origin) && contentType?.startsWith('application/json') === true
+    const isJson = contentType?.startsWith('application/json') === true
+    return origin !== undefined && this.settings.isTrustedOrigin(origin) && isJson
   }
 
-  let leastRemaining = Number.POSITIVE_INFINITY
+  assertCsrf(): void {
+    if (!this.hasCsrfProof()) throw new CsrfFailedError()
+  }
 
-  return {
-    refreshCookie: read('refresh'),
-    accessCookie: hasAccessCookie ? read('access') : null,
+  assertCookies(): void {
+    if (this.head.isSent) throw new BadInputError(['input', 'tokenDelivery'], 'No cookie can be set here; use BODY.')
+  }
 
-    isCsrfField: (field) => isCsrfTokenValid(csrfKeys, read('csrf') ?? undefined, field ?? undefined),
+  setTokenCookies({ refreshToken, refreshExpiresAt, accessToken, expiresAt }: TokenCookies): void {
+    this.set('refresh', refreshToken, refreshExpiresAt)
+    if (this.settings.hasAccessCookie) this.set('access', accessToken, expiresAt)
+  }
 
-    hasCsrfProof,
+  clearTokenCookies(): void {
+    if (this.head.isSent) return
+    const past = new Date(0)
+    this.set('refresh', '', past)
+    if (this.settings.hasAccessCookie) this.set('access', '', past)
+    this.set('csrf', '', past)
+  }
 
-    assertCsrf() {
-      if (!hasCsrfProof()) throw new CsrfFailedError()
-    },
+  csrfToken(): string {
+    const { csrfKeys } = this.settings
+    const known = this.read('csrf')
+    if (known && isCsrfTokenValid(csrfKeys, known, known)) return known
+    if (!this.issuedCsrfToken) {
+      this.issuedCsrfToken = issueCsrfToken(csrfKeys)
+      this.set('csrf', this.issuedCsrfToken)
+    }
+    return this.issuedCsrfToken
+  }
 
-    assertCookies() {
-      if (response.headersSent)
-        throw new BadInputError(['input', 'tokenDelivery'], 'No cookie can be set here; use BODY.')
-    },
+  reportLimit({ limit, remaining, resetMs }: RateLimitVerdict): void {
+    if (this.head.isSent || remaining >= this.leastRemaining) return
+    this.leastRemaining = remaining
+    this.head.set('ratelimit-limit', limit)
+    this.head.set('ratelimit-remaining', remaining)
+    this.head.set('ratelimit-reset', Math.ceil(resetMs / 1000))
+  }
 
-    setTokenCookies({ refreshToken, refreshExpiresAt, accessToken, expiresAt }) {
-      set('refresh', refreshToken, refreshExpiresAt)
-      if (hasAccessCookie) set('access', accessToken, expiresAt)
-    },
+  private nameOf(name: CookieName): string {
+    return `${this.settings.isSecure() ? '__Host-' : ''}portcullis_${name}`
+  }
 
-    clearTokenCookies() {
-      if (response.headersSent) return
-      const past = new Date(0)
-      set('refresh', '', past)
-      if (hasAccessCookie) set('access', '', past)
-      set('csrf', '', past)
-    },
+  private read(name: CookieName): string | null {
+    return this.cookies[this.nameOf(name)] || null
+  }
 
-    csrfToken() {
-      const known = read('csrf')
-      if (known && isCsrfTokenValid(csrfKeys, known, known)) return known
-      if (!issuedCsrfToken) {
-        issuedCsrfToken = issueCsrfToken(csrfKeys)
-        set('csrf', issuedCsrfToken)
-      }
-      return issuedCsrfToken
-    },
-
-    reportLimit({ limit, remaining, resetMs }) {
-      if (response.headersSent || remaining >= leastRemaining) return
-      leastRemaining = remaining
-      response.setHeader('ratelimit-limit', limit)
-      response.setHeader('ratelimit-remaining', remaining)
-      response.setHeader('ratelimit-reset', Math.ceil(resetMs / 1000))
-    },
+  private set(name: CookieName, value: string, expires?: Date): void {
+    const attributes = { httpOnly: true, secure: this.settings.isSecure(), sameSite: 'lax', path: '/' } as const
+    this.head.addCookie(
+      stringifySetCookie({ name: this.nameOf(name), value, ...attributes, ...(expires && { expires }) }),
+    )
   }
 }
+
+export const createHttpTransport = (request: IncomingMessage, head: Head, settings: TransportSettings): HttpTransport =>
+  new NodeTransport(request, head, settings)
 
 /** What a WebSocket can do: it carries tokens in messages only. */
 export const createSocketTransport = (): Transport => ({

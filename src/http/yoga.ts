@@ -1,12 +1,23 @@
-import { type GraphQLSchema, getOperationAST, Kind, NoSchemaIntrospectionCustomRule } from 'graphql'
-import { createYoga, type Plugin } from 'graphql-yoga'
+import {
+  type DocumentNode,
+  type ExecutionResult,
+  type GraphQLSchema,
+  getOperationAST,
+  NoSchemaIntrospectionCustomRule,
+} from 'graphql'
+import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
+import { LRUCache } from 'lru-cache'
 import { type Context, createContext } from '../context.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
 import type { Log } from '../ports.js'
 import type { Services } from '../services/index.js'
 import { callerOf, type Exchange } from './exchange.js'
+import { createExecutor, type Executor, type OnField } from './execution.js'
 import { graphiqlOptions, renderGraphiql } from './graphiql.js'
 import { type ErrorMasker, MAX_TOKENS, retryAfterOf, stampErrors } from './graphql-errors.js'
+
+const MAX_DOCUMENTS = 1000
+const MAX_DOCUMENT_CHARACTERS = 2_000_000
 
 export interface GraphqlOptions {
   schema: GraphQLSchema
@@ -16,8 +27,7 @@ export interface GraphqlOptions {
   hasGraphiql: boolean
   hasIntrospection: boolean
   log: Log
-  /** `code` is OK or that of the error. */
-  onField: (field: string, code: string, seconds: number) => void
+  onField: OnField
 }
 
 const useTokenLimit = (): Plugin => ({
@@ -32,29 +42,18 @@ const useNoIntrospection = (): Plugin => ({
   },
 })
 
-/** Counts calls of root fields by outcome. */
-const useMeasurement = (onField: GraphqlOptions['onField']): Plugin => ({
-  onExecute({ args: { document, operationName } }) {
-    const startedAt = performance.now()
-    return {
-      onExecuteDone({ result }) {
-        const seconds = (performance.now() - startedAt) / 1000
-        const errors = 'errors' in result ? (result.errors ?? []) : []
-        for (const selection of getOperationAST(document, operationName)?.selectionSet.selections ?? []) {
-          if (selection.kind !== Kind.FIELD) continue
-          const key = selection.alias?.value ?? selection.name.value
-          const code = errors.find((error) => error.path?.[0] === key)?.extensions.code
-          onField(selection.name.value, String(code ?? 'OK'), seconds)
-        }
-      },
-    }
-  },
+const useExecutor = (execute: Executor): Plugin => ({
+  onExecute: ({ setExecuteFn }) => setExecuteFn(execute),
 })
 
 /** The GraphQL pipeline, for every transport, and Yoga's own HTTP layer for what the lean path leaves to it. */
 export function createGraphql(options: GraphqlOptions) {
   const { schema, services, prisma, maskError, hasGraphiql, hasIntrospection, log, onField } = options
-  return createYoga<{ exchange: Exchange }, Context>({
+  const execute = createExecutor(maskError, onField)
+  const contextOf = (exchange: Exchange, params: GraphQLParams): Promise<Context> =>
+    createContext(services, prisma, callerOf(exchange, params))
+
+  const yoga = createYoga<{ exchange: Exchange }, Context>({
     schema,
     logging: false,
     landingPage: false,
@@ -66,14 +65,14 @@ export function createGraphql(options: GraphqlOptions) {
     graphiql: hasGraphiql && graphiqlOptions,
     renderGraphiQL: renderGraphiql,
     maskedErrors: { maskError, errorMessage: 'Something went wrong.' },
-    context: ({ exchange, params }) => createContext(services, prisma, callerOf(exchange, params ?? {})),
+    context: ({ exchange, params }) => contextOf(exchange, params ?? {}),
     plugins: [
       useTokenLimit(),
       ...(hasIntrospection ? [] : [useNoIntrospection()]),
-      useMeasurement(onField),
+      useExecutor(execute),
       {
         onResultProcess({ result, setResult, serverContext }) {
-          const { client, response } = (serverContext as unknown as { exchange: Exchange }).exchange
+          const { client, head } = (serverContext as unknown as { exchange: Exchange }).exchange
           if (!('errors' in result) || !result.errors) return
           // Validation's own errors come past the masking.
           const errors = result.errors.map(maskError)
@@ -81,12 +80,55 @@ export function createGraphql(options: GraphqlOptions) {
           if (result.data) for (const { extensions } of errors) Reflect.deleteProperty(extensions, 'http')
           stampErrors({ errors }, client.correlationId, log)
           const retryAfter = retryAfterOf({ errors })
-          if (retryAfter !== null && !response.headersSent) response.setHeader('retry-after', retryAfter)
+          if (retryAfter !== null && !head.isSent) head.set('retry-after', retryAfter)
           setResult({ ...result, errors })
         },
       },
     ],
   })
+
+  /** Short documents that are valid: most requests repeat those of a few applications. */
+  const documents = new LRUCache<string, DocumentNode>({
+    ...{ max: MAX_DOCUMENTS, maxSize: MAX_DOCUMENT_CHARACTERS, sizeCalculation: (_, query) => query.length },
+  })
+
+  /** The document of a query or mutation; null when it is not valid, or names no such operation. */
+  function prepare({ query = '', operationName }: GraphQLParams): DocumentNode | null {
+    const document = documents.get(query) ?? read(query)
+    const operation = document && getOperationAST(document, operationName)
+    return operation && operation.operation !== 'subscription' ? document : null
+  }
+
+  function read(query: string): DocumentNode | null {
+    try {
+      const { parse, validate } = yoga.getEnveloped({ params: { query } } as never)
+      const document = parse(query) as DocumentNode
+      if (validate(schema, document).length > 0) return null
+      documents.set(query, document)
+      return document
+    } catch {
+      return null
+    }
+  }
+
+  return {
+    prepare,
+
+    /** Executes a query or mutation of the exchange. Never rejects: what fails is an error of the result. */
+    async run(exchange: Exchange, document: DocumentNode, params: GraphQLParams): Promise<ExecutionResult> {
+      const { variables: variableValues, operationName } = params
+      try {
+        const contextValue = await contextOf(exchange, params)
+        return await execute({ schema, document, contextValue, variableValues, operationName })
+      } catch (error) {
+        return { errors: [maskError(error)] }
+      }
+    },
+
+    /** Answers over HTTP whatever GraphQL over HTTP allows. */
+    handle: yoga.handle,
+    getEnveloped: yoga.getEnveloped,
+  }
 }
 
 export type Graphql = ReturnType<typeof createGraphql>

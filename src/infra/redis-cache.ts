@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto'
+import DataLoader from 'dataloader'
 import type { Cache } from '../ports.js'
 import { createMissLedger, TOMBSTONE_MS } from './miss-ledger.js'
-import { createScript, type RedisClient, type RedisConnection } from './redis.js'
+import { createScript, type RedisClient, type RedisConnection, TOGETHER } from './redis.js'
 
 export interface RedisCacheOptions {
   /** Starts the name of every key; `portcullis:` by default. */
@@ -9,6 +10,11 @@ export interface RedisCacheOptions {
   onRead?: (hits: number, misses: number) => void
   /** Milliseconds, for the age of misses; monotonic by default. */
   clock?: () => number
+}
+
+interface Fetched {
+  current: string | null
+  values: (string | null)[]
 }
 
 const TOMBSTONE = '-'
@@ -96,8 +102,10 @@ export function createRedisCache(connection: RedisConnection, options: RedisCach
   const epoch = createEpoch(connection, epochKey)
   const misses = createMissLedger(clock)
 
-  const fetch = async (keys: readonly string[]) => {
-    const nothing = { current: null, values: keys.map(() => null) }
+  /** The entries of the current epoch, for each list of keys. */
+  const fetch = async (lists: readonly (readonly string[])[]): Promise<Fetched[]> => {
+    const keys = lists.flat()
+    const nothing = lists.map((list) => ({ current: null, values: list.map(() => null) }))
     if (!(await epoch.ensureTrusted())) return nothing
     const names = [epochKey, ...keys.map(entryKey)]
     const reply = await connection.run<(string | null)[] | null>(
@@ -110,13 +118,15 @@ export function createRedisCache(connection: RedisConnection, options: RedisCach
       await epoch.plant()
       return nothing
     }
-    return { current, values: stored.map((value) => (value?.startsWith(current) ? value.slice(current.length) : null)) }
+    const values = stored.map((value) => (value?.startsWith(current) ? value.slice(current.length) : null))
+    return lists.map(({ length }) => ({ current, values: values.splice(0, length) }))
   }
+  const fetcher = new DataLoader(fetch, TOGETHER)
 
   const read = async (keys: readonly string[]) => {
     if (keys.length === 0) return []
     const startedAt = clock()
-    const { current, values } = await fetch(keys)
+    const { current, values } = await fetcher.load(keys)
     // Also those that Redis did not answer: see the ledger.
     for (const [index, key] of keys.entries()) if (values[index] === null) misses.note(key, startedAt, current)
     const missed = values.filter((value) => value === null).length

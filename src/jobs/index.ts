@@ -16,9 +16,12 @@ const POLL_SECONDS = 1
 const PURGE_CRON = '17 * * * *'
 const DAY_SECONDS = 86_400
 
-// A job whose process was killed is tried again after `expireInSeconds`.
+const SUPERVISE_SECONDS = 5
+
+// A job whose process was killed is tried again when its heartbeat has failed for this long.
+const heartbeatSeconds = 10
 const QUEUES = {
-  'send-email': { retryLimit: 12, retryDelay: 2, retryBackoff: true, retryDelayMax: 1800, expireInSeconds: 30 },
+  'send-email': { retryLimit: 12, retryDelay: 2, retryBackoff: true, retryDelayMax: 1800, expireInSeconds: 60 },
   'breach-check': { retryLimit: 20, retryDelay: 30, retryBackoff: true, retryDelayMax: 3600, expireInSeconds: 60 },
   'purge-expired': { retryLimit: 2, retryDelay: 60, expireInSeconds: 600 },
 } as const
@@ -26,7 +29,12 @@ type Queue = keyof typeof QUEUES
 
 /** Work that leaves the process: pg-boss queues in the same database, so that a job commits with what caused it. */
 export function createJobs({ execute, log }: Deps) {
-  const boss = new PgBoss({ db: { executeSql: execute }, schema: SCHEMA, superviseIntervalSeconds: 15 })
+  const boss = new PgBoss({
+    db: { executeSql: execute },
+    schema: SCHEMA,
+    superviseIntervalSeconds: SUPERVISE_SECONDS,
+    monitorIntervalSeconds: SUPERVISE_SECONDS,
+  })
   const workers = new Map<Queue, string[]>()
   let isRunning = false
   boss.on('error', (error) => log.error({ err: error }, 'The job queue failed'))
@@ -34,7 +42,7 @@ export function createJobs({ execute, log }: Deps) {
   async function createQueue(name: Queue): Promise<void> {
     const deadLetter = `${name}.dead`
     await boss.createQueue(deadLetter, { retentionSeconds: 90 * DAY_SECONDS })
-    const options = { ...QUEUES[name], deadLetter, deleteAfterSeconds: DAY_SECONDS }
+    const options = { ...QUEUES[name], heartbeatSeconds, deadLetter, deleteAfterSeconds: DAY_SECONDS }
     await boss.createQueue(name, options)
     await boss.updateQueue(name, options)
   }

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { v4 as uuid } from 'uuid'
 import { type AccessTokenClaims, type JwtAlgorithm, signAccessToken, verifyAccessToken } from '../crypto/jwt.js'
-import { sha256 } from '../crypto/secrets.js'
+import { fingerprintOf } from '../crypto/secrets.js'
 import type { Clock } from '../ports.js'
 import type { SessionRecord, UserRecord } from './records.js'
 import type { SigningKeys } from './signing-keys.js'
@@ -58,7 +58,7 @@ export function createAccessTokens({ clock, signingKeys, algorithm, lifetimeMs, 
     /** The claims of a token whose signature and claims are good now; null otherwise. Says nothing of its session. */
     async verify(token: string): Promise<AccessTokenClaims | null> {
       const now = clock.now()
-      const key = sha256(token).toString('base64')
+      const key = fingerprintOf(token)
       const known = verified.get(key)
       if (known && known.untilMs > now.getTime()) return known.claims
       const expected = { algorithm, issuer: issuer(), audience: audience(), now, findKey: signingKeys.find }

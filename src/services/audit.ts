@@ -65,6 +65,12 @@ function auditWhere(filter: AuditFilter): Prisma.AuditEventWhereInput {
   }
 }
 
+const NEXT = `
+  SELECT position, id, type, occurred_at AS "occurredAt", success, risk_level AS "riskLevel", user_id AS "userId",
+         session_id AS "sessionId", ip_address AS "ipAddress", user_agent AS "userAgent", city, country,
+         correlation_id AS "correlationId", metadata
+  FROM audit_events WHERE position > $1::bigint ORDER BY position LIMIT $2::int`
+
 const BATCH = 1000
 const RECORD = insertEvents('$1')
 const SEAL = 'SELECT seal_audit_events($1::int) AS sealed'
@@ -102,11 +108,12 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
       await tx.afterCommit(onRecorded)
     },
 
-    /** Gives everything committed so far its place in the log. */
-    async seal(): Promise<void> {
-      for (;;) {
+    /** Gives everything committed so far its place in the log. Returns whether there was anything. */
+    async seal(): Promise<boolean> {
+      for (let isAny = false; ; isAny = true) {
         const [row] = await db.sql<{ sealed: number }>(SEAL, [BATCH])
-        if ((row?.sealed ?? 0) < BATCH) return
+        const sealed = row?.sealed ?? 0
+        if (sealed < BATCH) return isAny || sealed > 0
       }
     },
 
@@ -117,6 +124,12 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
         [],
       )
       return BigInt(row?.head ?? 0)
+    },
+
+    /** What comes next in the log after a position. */
+    async next(after: bigint, limit: number): Promise<AuditEvent[]> {
+      const rows = await db.sql<AuditEvent & { position: string }>(NEXT, [after.toString(), limit])
+      return rows.map((row) => ({ ...row, position: BigInt(row.position) }))
     },
 
     /** A page of the log in commit order. */

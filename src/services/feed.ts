@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { RISK_LEVELS } from '../audit-events.js'
 import type { AuditEvent } from '../generated/prisma/client.js'
 import type { EventBus, Log } from '../ports.js'
@@ -9,12 +10,12 @@ interface Deps {
   log: Log
 }
 
-/** The bus's channel that says: there are new events. The events themselves come from the database. */
+/** The bus's channel on which a feed says that it has sealed events. The events themselves come from the database. */
 const EVENTS = 'audit-events'
 /** The safety net: so long may an event go unnoticed when every wake-up call is lost. */
 const POLL_MS = 500
-/** Events of one burst are sealed together. */
-const GATHER_MS = 5
+/** Events of one burst are sealed together, and the log is read at most once in this time. */
+const GATHER_MS = 15
 const PAGE = 500
 /** So many recent events are kept for all subscribers together; who lags behind more reads from the database. */
 const RECENT = 2000
@@ -41,6 +42,7 @@ function matches(event: AuditEvent, filter: AuditFilter): boolean {
  * that grows with a slow subscriber.
  */
 export function createFeed({ audit, bus, log }: Deps) {
+  const self = randomUUID()
   let recent: AuditEvent[] = []
   /** Everything up to here was read. Null: nobody follows. */
   let head: bigint | null = null
@@ -53,13 +55,12 @@ export function createFeed({ audit, bus, log }: Deps) {
   const listeners = new Set<(event: AuditEvent) => void>()
 
   async function advance(): Promise<void> {
-    await audit.seal()
-    for (;;) {
-      if (head === null) return
-      const page = await audit.page({}, { after: head }, PAGE, 'asc')
-      const last = page.at(-1)
-      if (!last) return
-      head = last.position
+    if (await audit.seal()) bus.publish(EVENTS, self)
+    for (let isEnd = false; !isEnd && head !== null; ) {
+      const page = await audit.next(head, PAGE)
+      isEnd = page.length < PAGE
+      if (page.length === 0) return
+      head = page.at(-1)?.position ?? head
       recent = [...recent, ...page].slice(-RECENT)
       for (const event of page) for (const listener of listeners) listener(event)
       for (const wake of waiting) wake()
@@ -124,16 +125,15 @@ export function createFeed({ audit, bus, log }: Deps) {
   }
 
   return {
-    /** Announces that this process has committed events. */
-    announce(): void {
-      gather()
-      bus.publish(EVENTS, '')
-    },
+    /** Tells that this process has committed events. */
+    announce: gather,
 
     /** Follows the log until `stop`. */
     async start(): Promise<void> {
       head = await audit.head()
-      unsubscribe = bus.subscribe(EVENTS, gather)
+      unsubscribe = bus.subscribe(EVENTS, (sealer) => {
+        if (sealer !== self) gather()
+      })
       poll = setInterval(() => void follow(), POLL_MS)
       poll.unref()
     },

@@ -13,26 +13,26 @@ interface Deps {
   log: Log
 }
 
-/** Who is calling, as each kind of limit sees it. */
-export type Subjects = Readonly<Record<RateLimitSubject, string>>
+/** Who is calling, as a kind of limit sees it. */
+export type SubjectOf = (by: RateLimitSubject) => string
 
 /** Refusals of one kind are recorded once in this time, so that a flood of calls makes no flood of events. */
 const RECORD_EVERY_MS = 60_000
 
 export function createRateLimits({ limits, limiter, audit, db, log }: Deps) {
-  const keyed = (name: string, subjects: Subjects) => (rule: RateLimit, index: number) => ({
-    key: JSON.stringify([name, index, rule.by, subjects[rule.by]]),
+  const keyed = (name: string, subjectOf: SubjectOf) => (rule: RateLimit, index: number) => ({
+    key: JSON.stringify([name, index, rule.by, subjectOf(rule.by)]),
     max: rule.max,
     windowMs: rule.windowMs,
   })
 
   return {
     /** Counts one call of a root field against its own limits and the general ones. Null: it is not limited. */
-    async consume(field: string, subjects: Subjects, isSignedIn: boolean): Promise<RateLimitVerdict | null> {
+    async consume(field: string, subjectOf: SubjectOf, isSignedIn: boolean): Promise<RateLimitVerdict | null> {
       if (!limits) return null
       const general = isSignedIn ? 'authenticated' : 'anonymous'
-      const own = (limits[field] ?? []).map(keyed(field, subjects))
-      return limiter.consume([...own, ...(limits[general] ?? []).map(keyed(general, subjects))])
+      const own = (limits[field] ?? []).map(keyed(field, subjectOf))
+      return limiter.consume([...own, ...(limits[general] ?? []).map(keyed(general, subjectOf))])
     },
 
     /** Records that a call was refused, though not every single one. */

@@ -1,4 +1,5 @@
 import DataLoader from 'dataloader'
+import { LRUCache } from 'lru-cache'
 import type { AuditEventType } from '../audit-events.js'
 import type { Session, User } from '../generated/prisma/client.js'
 import type { Cache, Sql } from '../ports.js'
@@ -73,6 +74,18 @@ function revive<T>(source: Source<T>, record: T): T {
   return record
 }
 
+const DECODED_TEXTS = 1000
+/** What cached texts say. The text is asked for on every request all the same: this only saves reading it again. */
+const decoded = new LRUCache<string, CachedRecord>({ max: DECODED_TEXTS })
+
+function decode<T extends CachedRecord>(source: Source<T>, text: string): T {
+  const known = decoded.get(text) as T | undefined
+  if (known) return known
+  const record = revive(source, JSON.parse(text) as T)
+  decoded.set(text, Object.freeze(record) as T)
+  return record
+}
+
 /** Cache first, with one command for all keys; then one query for each kind of record that it does not know. */
 async function load(cache: Cache, sql: Sql, keys: readonly string[]): Promise<(CachedRecord | null)[]> {
   const found = new Map<string, CachedRecord>()
@@ -82,7 +95,7 @@ async function load(cache: Cache, sql: Sql, keys: readonly string[]): Promise<(C
     keys.forEach((key, index) => {
       if (!key.startsWith(source.prefix)) return
       const text = cached[index]
-      if (text) found.set(key, revive(source, JSON.parse(text) as T))
+      if (text) found.set(key, decode(source, text))
       else missing.push(key.slice(source.prefix.length))
     })
     if (missing.length === 0) return

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { afterAll, onTestFinished, TestRunner } from 'vitest'
 import { createApp } from '../../src/app.js'
 import { loadConfig } from '../../src/config.js'
@@ -79,7 +80,7 @@ export async function startApp({ env = {}, beside, ...replacements }: Overrides 
   const server = await createApp(configOf(installation.databaseUrl, env), log, { ...replacements, clock, redisPrefix })
   const close = async () => {
     await server.close().finally(remove)
-    if (log.problems.length > 0) throw new Error('The server logged errors', { cause: log.problems })
+    if (log.problems.length > 0) throw new Error(`The server logged errors: ${inspect(log.problems, { depth: 8 })}`)
   }
   if (TestRunner.getCurrentTest()) onTestFinished(close)
   else afterAll(close)

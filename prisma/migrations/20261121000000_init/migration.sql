@@ -244,7 +244,7 @@ CREATE INDEX "one_time_tokens_expires_at_idx" ON "one_time_tokens"("expires_at")
 CREATE INDEX "password_history_user_id_created_at_idx" ON "password_history"("user_id", "created_at" DESC);
 
 -- CreateIndex
-CREATE UNIQUE INDEX "login_throttles_user_id_key" ON "login_throttles"("user_id");
+CREATE INDEX "login_throttles_user_id_idx" ON "login_throttles"("user_id");
 
 -- CreateIndex
 CREATE INDEX "login_throttles_locked_until_idx" ON "login_throttles"("locked_until");

@@ -40,18 +40,15 @@ interface Call {
   verdict?: RateLimitVerdict
 }
 
-/** Who is calling, as each kind of limit sees it. Arguments are as sent: not validated yet. */
-function subjectsOf({ args: { input }, context }: Call): Record<RateLimitSubject, string> {
-  const { client, viewer, transport } = context
+/** Who is calling, as a kind of limit sees it. Arguments are as sent: not validated yet. */
+function subjectOf({ args: { input }, context: { client, viewer, transport } }: Call, by: RateLimitSubject): string {
   const address = client.addressKey
+  if (by === 'user') return viewer?.user.id ?? address
+  if (by === 'address+identifier') return `${address} ${normalizeIdentifier(input?.identifier ?? '')}`
+  if (by === 'address+email') return `${address} ${normalizeEmail(input?.email ?? '')}`
+  if (by === 'address') return address
   const refreshToken = input?.refreshToken ?? transport.refreshCookie
-  return {
-    address,
-    'address+identifier': `${address} ${normalizeIdentifier(input?.identifier ?? '')}`,
-    'address+email': `${address} ${normalizeEmail(input?.email ?? '')}`,
-    session: refreshToken ? familyOf(refreshToken) : (viewer?.session.id ?? address),
-    user: viewer?.user.id ?? address,
-  }
+  return refreshToken ? familyOf(refreshToken) : (viewer?.session.id ?? address)
 }
 
 // The library keeps the times of earlier calls, adds this one and compares with a maximum, which is not atomic. So each
@@ -64,7 +61,7 @@ class AtomicStore extends Store {
   override async getForIdentity({ contextIdentity }: Identity): Promise<number[]> {
     const call = contextIdentity as unknown as Call
     const { rateLimits } = call.context.services
-    const verdict = await rateLimits.consume(call.field, subjectsOf(call), call.context.viewer !== null)
+    const verdict = await rateLimits.consume(call.field, (by) => subjectOf(call, by), call.context.viewer !== null)
     if (!verdict) return []
     call.verdict = verdict
     return verdict.isAllowed ? [] : [USED_UP]
