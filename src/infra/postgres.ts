@@ -50,6 +50,14 @@ async function withRetries<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Times as V8 reads them: the driver's own reading of them takes three times as long. */
+const types = {
+  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+    oid === pg.types.builtins.TIMESTAMPTZ && format !== 'binary'
+      ? (text: string) => new Date(text)
+      : pg.types.getTypeParser(oid, format as 'text'),
+} as pg.CustomTypesConfig
+
 /** Statements are prepared under a name of their own, once on each connection. */
 function createSql(pool: pg.Pool): Sql {
   const names = new Map<string, string>()
@@ -59,7 +67,7 @@ function createSql(pool: pg.Pool): Sql {
     return name
   }
   return async <Row>(text: string, values: readonly unknown[]) => {
-    const result = await pool.query({ name: nameOf(text), text, values: [...values] })
+    const result = await pool.query({ name: nameOf(text), text, values: [...values], types })
     return result.rows as Row[]
   }
 }

@@ -153,13 +153,19 @@ export function createRedisCache(connection: RedisConnection, options: RedisCach
     )
   }
 
-  const invalidate = async (keys: readonly string[]) => {
-    if (keys.length === 0) return
+  const bury = async (client: RedisClient, keys: readonly string[]) => {
+    const pipeline = client.pipeline()
+    for (const key of keys) pipeline.set(entryKey(key), TOMBSTONE, 'PX', TOMBSTONE_MS)
+    for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error
+  }
+  const invalidator = new DataLoader<string, null>(async (keys) => {
     await connection.run<unknown>(
-      (client) => Promise.all(keys.map((key) => client.set(entryKey(key), TOMBSTONE, 'PX', TOMBSTONE_MS))),
+      (client) => (connection.isCluster ? Promise.all(keys.map((key) => bury(client, [key]))) : bury(client, keys)),
       () => epoch.distrust(),
     )
-  }
+    return keys.map(() => null)
+  }, TOGETHER)
+  const invalidate = async (keys: readonly string[]) => void (await invalidator.loadMany(keys))
 
   return { read, fill, invalidate }
 }

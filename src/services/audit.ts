@@ -37,18 +37,17 @@ const COLUMNS =
   'type, occurred_at, success, risk_level, user_id, session_id, ip_address, user_agent, city, country, correlation_id, metadata'
 
 /**
- * SQL that inserts the events of a JSON parameter: a statement by itself, or a part of one. With `source`, each event is
- * inserted once for every row of it, and the row's `user_id` and `session_id` stand in where the event names none.
+ * SQL that inserts the events of a JSON text: a statement by itself, or a part of one. With `source`, the events are
+ * inserted once for every row of it, and the row's `user_id` and `session_id` stand in where an event names none.
  */
-export const insertEvents = (parameter: string, source?: string): string => `
+export const insertEvents = (json: string, source?: string): string => `
   INSERT INTO audit_inbox (${COLUMNS})
   SELECT e.type, e.occurred_at, e.success, e.risk_level,
          ${source ? `coalesce(e.user_id, ${source}.user_id), coalesce(e.session_id, ${source}.session_id)` : 'e.user_id, e.session_id'},
          e.ip_address, e.user_agent, e.city, e.country, e.correlation_id, e.metadata
-  FROM jsonb_to_recordset(${parameter}::text::jsonb) AS e(
+  FROM ${source ? `${source}, ` : ''}jsonb_to_recordset(${json}::text::jsonb) AS e(
     type audit_event_type, occurred_at timestamptz, success boolean, risk_level risk_level, user_id uuid,
-    session_id uuid, ip_address text, user_agent text, city text, country text, correlation_id text, metadata jsonb)
-    ${source ? `, ${source}` : ''}`
+    session_id uuid, ip_address text, user_agent text, city text, country text, correlation_id text, metadata jsonb)`
 
 /** A filter of the API as a condition of the database. */
 function auditWhere(filter: AuditFilter): Prisma.AuditEventWhereInput {

@@ -10,12 +10,12 @@ interface Deps {
   log: Log
 }
 
-/** The bus's channel on which a feed says that it has sealed events. The events themselves come from the database. */
+/** The bus's channel on which a feed says that there are new events. The events themselves come from the database. */
 const EVENTS = 'audit-events'
-/** The safety net: so long may an event go unnoticed when every wake-up call is lost. */
+/** So long may an event go unnoticed while nobody subscribes, or when every wake-up call is lost. */
 const POLL_MS = 500
-/** Events of one burst are sealed together, and the log is read at most once in this time. */
-const GATHER_MS = 15
+/** Events of one burst are announced, sealed and read together. */
+const GATHER_MS = 10
 const PAGE = 500
 /** So many recent events are kept for all subscribers together; who lags behind more reads from the database. */
 const RECENT = 2000
@@ -47,6 +47,7 @@ export function createFeed({ audit, bus, log }: Deps) {
   /** Everything up to here was read. Null: nobody follows. */
   let head: bigint | null = null
   let following: Promise<void> = Promise.resolve()
+  let isAwaited = false
   let gathering: NodeJS.Timeout | undefined
   let poll: NodeJS.Timeout | undefined
   let unsubscribe: (() => void) | undefined
@@ -55,7 +56,7 @@ export function createFeed({ audit, bus, log }: Deps) {
   const listeners = new Set<(event: AuditEvent) => void>()
 
   async function advance(): Promise<void> {
-    if (await audit.seal()) bus.publish(EVENTS, self)
+    await audit.seal()
     for (let isEnd = false; !isEnd && head !== null; ) {
       const page = await audit.next(head, PAGE)
       isEnd = page.length < PAGE
@@ -68,16 +69,29 @@ export function createFeed({ audit, bus, log }: Deps) {
     }
   }
 
-  /** One advance at a time; a call during one has another follow it. */
+  /** One advance at a time; calls during one have one more follow it. */
   const follow = () => {
-    following = following.then(advance).catch((error) => log.warn({ err: error }, 'The event feed could not be read'))
+    if (isAwaited) return following
+    isAwaited = true
+    following = following
+      .then(() => {
+        isAwaited = false
+        return advance()
+      })
+      .catch((error) => log.warn({ err: error }, 'The event feed could not be read'))
     return following
+  }
+
+  /** Without subscribers there is no hurry. */
+  const followForSubscribers = () => {
+    if (subscribers > 0) void follow()
   }
 
   const gather = () => {
     gathering ??= setTimeout(() => {
       gathering = undefined
-      void follow()
+      followForSubscribers()
+      bus.publish(EVENTS, self)
     }, GATHER_MS)
   }
 
@@ -131,8 +145,8 @@ export function createFeed({ audit, bus, log }: Deps) {
     /** Follows the log until `stop`. */
     async start(): Promise<void> {
       head = await audit.head()
-      unsubscribe = bus.subscribe(EVENTS, (sealer) => {
-        if (sealer !== self) gather()
+      unsubscribe = bus.subscribe(EVENTS, (sender) => {
+        if (sender !== self) followForSubscribers()
       })
       poll = setInterval(() => void follow(), POLL_MS)
       poll.unref()

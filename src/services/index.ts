@@ -36,6 +36,7 @@ import { createRateLimits } from './rate-limits.js'
 import { createRecords, forgetFromLog } from './records.js'
 import { createRefresh } from './refresh.js'
 import { createRegistration } from './registration.js'
+import { createRotations } from './rotations.js'
 import { createSessionEnds } from './session-ends.js'
 import { createSessions } from './sessions.js'
 import { createSigningKeys } from './signing-keys.js'
@@ -95,7 +96,8 @@ export function createServices(deps: ServiceDeps) {
 
   const throttle = createThrottle({ clock, audit, mails, keys: keys('throttle'), ...config.lockout })
   const login = createLogin({ db, clock, audit, records, sessions, authentications, throttle, mails, hasher })
-  const refresh = createRefresh({ db, clock, audit, records, sessions, authentications, mails, graceMs, idleTimeoutMs })
+  const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
+  const refresh = createRefresh({ db, clock, audit, records, sessions, authentications, mails, rotations, graceMs })
 
   const accounts = createAccounts({ clock, records })
   const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })

@@ -3,12 +3,13 @@ import { sha256 } from '../crypto/secrets.js'
 import { InvalidRefreshTokenError, type RefreshFailure } from '../errors.js'
 import type { RefreshTokenState } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
-import { type Audit, insertEvents } from './audit.js'
+import type { Audit } from './audit.js'
 import type { Authentication, Authentications } from './authentications.js'
 import { type Client, originOf } from './client.js'
 import type { Database } from './database.js'
 import type { Mails } from './mails.js'
-import { type Records, SESSION_COLUMNS, type SessionRecord, USER_COLUMNS, type UserRecord } from './records.js'
+import type { Records, SessionRecord } from './records.js'
+import type { Rotations } from './rotations.js'
 import type { Sessions } from './sessions.js'
 
 interface Deps {
@@ -19,8 +20,8 @@ interface Deps {
   sessions: Sessions
   authentications: Authentications
   mails: Mails
+  rotations: Rotations
   graceMs: number
-  idleTimeoutMs: number
 }
 
 export interface Refreshed {
@@ -28,34 +29,6 @@ export interface Refreshed {
   /** REPLAYED: the same successor was handed out again. */
   outcome: 'ROTATED' | 'REPLAYED'
 }
-
-// One statement, so that of many concurrent presentations of one token exactly one rotates it: the others wait for the
-// row, find it no longer LIVE, and claim nothing. The order of the steps is ours, not the planner's: token, then session.
-const ROTATE = `
-  WITH presented AS MATERIALIZED (
-    SELECT hash, session_id FROM refresh_tokens WHERE hash = $1::bytea AND state = 'LIVE' FOR UPDATE
-  ), live AS MATERIALIZED (
-    SELECT s.id AS session_id, s.user_id FROM sessions s
-    WHERE s.id = (SELECT session_id FROM presented) AND s.ended_at IS NULL
-      AND s.expires_at > $2::timestamptz AND s.last_activity_at > $4::timestamptz
-      AND (SELECT u.is_active FROM users u WHERE u.id = s.user_id)
-    FOR NO KEY UPDATE
-  ), claimed AS (
-    UPDATE refresh_tokens t
-    SET state = 'ROTATED', rotated_at = $2::timestamptz, sealed_successor = $3::bytea
-    FROM live WHERE t.hash = $1::bytea
-    RETURNING t.hash, live.session_id, live.user_id
-  ), successor AS (
-    INSERT INTO refresh_tokens (hash, session_id, parent_hash, state, created_at)
-    SELECT $5::bytea, session_id, hash, 'LIVE', $2::timestamptz FROM claimed
-  ), renewed AS (
-    UPDATE sessions s SET last_rotation_at = $2::timestamptz, last_activity_at = $2::timestamptz
-    FROM claimed WHERE s.id = claimed.session_id
-    RETURNING ${SESSION_COLUMNS}
-  ), logged AS (${insertEvents('$6', 'claimed')})
-  SELECT (SELECT row_to_json(renewed) FROM renewed) AS session,
-         (SELECT row_to_json(account) FROM (SELECT ${USER_COLUMNS} FROM users u WHERE u.id = claimed.user_id) account) AS user
-  FROM claimed`
 
 const FIND = `
   SELECT state, rotated_at AS "rotatedAt", sealed_successor AS "sealedSuccessor", session_id AS "sessionId"
@@ -70,25 +43,21 @@ interface StoredToken {
 
 /** Rotation of refresh tokens with detection of reuse (RFC 9700 section 4.14.2). */
 export function createRefresh(deps: Deps) {
-  const { db, clock, audit, records, sessions, authentications, mails, graceMs, idleTimeoutMs } = deps
+  const { db, clock, audit, records, sessions, authentications, mails, rotations, graceMs } = deps
 
   async function rotate(client: Client, token: string): Promise<Refreshed | null> {
-    const now = clock.now()
     const successor = newRefreshToken(token)
-    const [row] = await db.sql<{ session: SessionRecord; user: UserRecord }>(ROTATE, [
-      sha256(token),
-      now,
-      sealSuccessor(token, successor),
-      new Date(now.getTime() - idleTimeoutMs),
-      sha256(successor),
-      audit.toJson(client, [{ type: 'TOKEN_REFRESHED' }]),
-    ])
-    if (!row) return null
-    const session = records.reviveSession(row.session)
+    const rotated = await rotations.rotate({
+      hash: sha256(token),
+      successorHash: sha256(successor),
+      sealedSuccessor: sealSuccessor(token, successor),
+      events: audit.toJson(client, [{ type: 'TOKEN_REFRESHED' }]),
+    })
+    if (!rotated) return null
+    const { session, user } = rotated
     await records.forget({ sessionIds: [session.id] })
     await audit.announce(db)
-    const authentication = await authentications.issue(records.reviveUser(row.user), session, successor)
-    return { authentication, outcome: 'ROTATED' }
+    return { authentication: await authentications.issue(user, session, successor), outcome: 'ROTATED' }
   }
 
   const find = async (token: string): Promise<StoredToken | undefined> =>

@@ -48,13 +48,22 @@ export const END = `
   ), logged AS (${insertEvents('$7', 'ended')})
   SELECT session_id AS id FROM ended`
 
+/** Pages of the lists of several accounts, each row with the number of its page. */
 const list = (order: 'ASC' | 'DESC') => `
-  SELECT ${SESSION_COLUMNS} FROM sessions s
-  WHERE s.user_id = $1::uuid
-    AND ($2::boolean OR (s.ended_at IS NULL AND s.expires_at > $3::timestamptz AND s.last_activity_at > $4::timestamptz))
-    AND ($5::timestamptz IS NULL OR (s.last_activity_at, s.id) < ($5::timestamptz, $6::uuid))
-    AND ($7::timestamptz IS NULL OR (s.last_activity_at, s.id) > ($7::timestamptz, $8::uuid))
-  ORDER BY s.last_activity_at ${order}, s.id ${order} LIMIT $9::int`
+  SELECT page.number AS "page", s.*
+  FROM jsonb_to_recordset($1::text::jsonb) AS page(
+    number int, "userId" uuid, "includeEnded" boolean,
+    "afterAt" timestamptz, "afterId" uuid, "beforeAt" timestamptz, "beforeId" uuid, size int
+  ), LATERAL (
+    SELECT ${SESSION_COLUMNS} FROM sessions s
+    WHERE s.user_id = page."userId"
+      AND (page."includeEnded" OR (
+        s.ended_at IS NULL AND s.expires_at > $2::timestamptz AND s.last_activity_at > $3::timestamptz))
+      AND (page."afterAt" IS NULL OR (s.last_activity_at, s.id) < (page."afterAt", page."afterId"))
+      AND (page."beforeAt" IS NULL OR (s.last_activity_at, s.id) > (page."beforeAt", page."beforeId"))
+    ORDER BY s.last_activity_at ${order}, s.id ${order} LIMIT page.size
+  ) s
+  ORDER BY page.number, s."lastActivityAt" ${order}, s.id ${order}`
 export const NEWEST_FIRST = list('DESC')
 export const OLDEST_FIRST = list('ASC')
 

@@ -1,3 +1,4 @@
+import DataLoader from 'dataloader'
 import { v7 as uuid } from 'uuid'
 import { newRefreshToken } from '../crypto/refresh-tokens.js'
 import { sha256 } from '../crypto/secrets.js'
@@ -51,6 +52,13 @@ export interface SessionPage {
   isReversed: boolean
 }
 
+interface ListRequest extends SessionPage {
+  userId: string
+  includeEnded: boolean
+}
+
+const MAX_LISTS = 16
+
 /** The bus's channel for ids of sessions that have just ended. */
 export const SESSIONS_ENDED = 'sessions-ended'
 
@@ -95,6 +103,30 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
     await audit.announce(tx)
     return ended
   }
+
+  /** Pages that are asked for at about the same time are read by one statement. */
+  const createLister = (statement: string) =>
+    new DataLoader<ListRequest, SessionRecord[]>(
+      async (requests) => {
+        const now = clock.now()
+        const pages = requests.map(({ userId, includeEnded, after, before, limit }, number) => ({
+          ...{ number, userId, includeEnded, size: limit },
+          ...{ afterAt: after?.activeAt, afterId: after?.id, beforeAt: before?.activeAt, beforeId: before?.id },
+        }))
+        const activeAfter = new Date(now.getTime() - lifetimes.idleTimeoutMs)
+        const rows = await db.sql<SessionRecord & { page: number }>(statement, [
+          JSON.stringify(pages),
+          now,
+          activeAfter,
+        ])
+        const lists: SessionRecord[][] = requests.map(() => [])
+        for (const { page, ...session } of rows) lists[page]?.push(session)
+        return lists
+      },
+      { cache: false, maxBatchSize: MAX_LISTS, batchScheduleFn: setImmediate },
+    )
+  const newestFirst = createLister(NEWEST_FIRST)
+  const oldestFirst = createLister(OLDEST_FIRST)
 
   return {
     endOf,
@@ -186,16 +218,8 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
     },
 
     /** A page of the account's sessions, most recently active first. */
-    list(
-      userId: string,
-      includeEnded: boolean,
-      { after, before, limit, isReversed }: SessionPage,
-    ): Promise<SessionRecord[]> {
-      const now = clock.now()
-      return db.sql<SessionRecord>(isReversed ? OLDEST_FIRST : NEWEST_FIRST, [
-        ...[userId, includeEnded, now, new Date(now.getTime() - lifetimes.idleTimeoutMs)],
-        ...[after?.activeAt ?? null, after?.id ?? null, before?.activeAt ?? null, before?.id ?? null, limit],
-      ])
+    list(userId: string, includeEnded: boolean, page: SessionPage): Promise<SessionRecord[]> {
+      return (page.isReversed ? oldestFirst : newestFirst).load({ userId, includeEnded, ...page })
     },
 
     /** Notes activity, at most once a minute for a session. */
