@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import {
   type DocumentNode,
   type ExecutionResult,
@@ -93,15 +94,17 @@ export function createGraphql(options: GraphqlOptions) {
   })
 
   /** The document of a query or mutation; null when it is not valid, or names no such operation. */
-  function prepare({ query = '', operationName }: GraphQLParams): DocumentNode | null {
-    const document = documents.get(query) ?? read(query)
+  function prepare(request: IncomingMessage, params: GraphQLParams): DocumentNode | null {
+    const { query = '', operationName } = params
+    const document = documents.get(query) ?? read(request, params, query)
     const operation = document && getOperationAST(document, operationName)
     return operation && operation.operation !== 'subscription' ? document : null
   }
 
-  function read(query: string): DocumentNode | null {
+  /** Yoga keeps the errors of a document that is not valid, with what it says of them by the request. */
+  function read(request: IncomingMessage, params: GraphQLParams, query: string): DocumentNode | null {
     try {
-      const { parse, validate } = yoga.getEnveloped({ params: { query } } as never)
+      const { parse, validate } = yoga.getEnveloped({ request, params } as never)
       const document = parse(query) as DocumentNode
       if (validate(schema, document).length > 0) return null
       documents.set(query, document)
