@@ -14,6 +14,7 @@ import { LoginDocument, RegisterDocument, type RegisterInput, VerifyEmailDocumen
 import { createInstallation, type Installation } from './installation.js'
 import { createTestLog, type TestLog } from './log.js'
 import { createTestMailbox, type Mailbox, proofOf, SUBJECTS } from './mailbox.js'
+import { expectNoSecrets } from './secrets.js'
 import { createUser, type User } from './user.js'
 
 export interface Overrides {
@@ -79,7 +80,9 @@ export async function startApp({ env = {}, beside, ...replacements }: Overrides 
   const log = createTestLog()
   const server = await createApp(configOf(installation.databaseUrl, env), log, { ...replacements, clock, redisPrefix })
   const close = async () => {
-    await server.close().finally(remove)
+    const { pool } = server.runtime.db
+    const checked = expectNoSecrets(pool, log.lines)
+    await checked.finally(() => server.close()).finally(remove)
     if (log.problems.length > 0) throw new Error(`The server logged errors: ${inspect(log.problems, { depth: 8 })}`)
   }
   if (TestRunner.getCurrentTest()) onTestFinished(close)

@@ -1,4 +1,5 @@
 import { type DocumentNode, print } from 'graphql'
+import { noteSecrets, secretsIn } from './secrets.js'
 
 export interface Issue {
   path: string[]
@@ -82,11 +83,17 @@ export function createClient(send: Send, headers: Record<string, string> = {}): 
     const response = await send({ method: 'POST', headers: sent, body })
     const { data, errors = [] } = parseBody(await response.text(), response.status)
     const requestId = response.headers.get('x-request-id') ?? ''
+    noteSecrets(data)
+    const leaked = secretsIn(JSON.stringify(errors))
+    if (leaked.length > 0) throw new Error(`An error tells a secret: ${JSON.stringify(errors)}`)
     return { data, errors, status: response.status, headers: response.headers, requestId }
   }
 
   const textOf = (operation: DocumentNode | string) => (typeof operation === 'string' ? operation : print(operation))
-  const run = (query: string, variables: unknown) => post(JSON.stringify({ query, variables }))
+  const run = (query: string, variables: unknown) => {
+    noteSecrets(variables)
+    return post(JSON.stringify({ query, variables }))
+  }
 
   async function execute<Data>(operation: DocumentNode, variables: unknown): Promise<Answer<Data>> {
     const query = textOf(operation)
