@@ -49,6 +49,9 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     ...{ schema, services, prisma, maskError, log, onField: metrics.operation },
     hasGraphiql: config.graphiql,
     hasIntrospection: config.introspection,
+    hasSuggestions: config.introspection && !config.isProduction,
+    limits: config.limits,
+    persistedOperations: config.persistedOperations,
   })
   const sockets = createWebSocketServer({
     graphql,
@@ -59,13 +62,16 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     log,
     readClient,
     isTrustedOrigin,
+    limits: config.limits,
   })
   const graphqlRoute = createGraphqlRoute({
     ...{ graphql, maskError, log, isAllowedOrigin, maxInFlight: config.maxInFlight, hasGraphiql: config.graphiql },
+    maxBodyBytes: config.limits.bodyBytes,
   })
   const pages = createPagesRoute({
     ...{ graphql, log, continueUrl: () => config.urls.frontend },
     requirements: services.policy.requirements,
+    reportNotMe: services.notMe.report,
   })
   const operations = createOperationsRoute({
     ...{
@@ -94,6 +100,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     '/graphql': { '*': graphqlRoute },
     '/verify-email': { '*': (exchange) => pages(exchange, '/verify-email') },
     '/reset-password': { '*': (exchange) => pages(exchange, '/reset-password') },
+    '/not-me': { '*': (exchange) => pages(exchange, '/not-me') },
     '/health': { GET: operations.health },
     '/health/live': { GET: operations.live },
     '/health/ready': { GET: operations.ready },
@@ -112,6 +119,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     hasAccessCookie: config.accessTokenCookie,
   }
   const server = createHttpServer({
+    requestTimeoutMs: config.limits.requestMs,
     ...{ routes, isProduction: config.isProduction, log, readClient, maskError, onResponse: metrics.httpRequest },
     openTransport: (request, head) => createHttpTransport(request, head, transportSettings),
   })

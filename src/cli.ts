@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
+import { addDoctorCommand } from './cli/doctor.js'
 import { addKeyCommands, addMaintenanceCommands, addMigrateCommand } from './cli/operations.js'
 import { describeFailure } from './cli/output.js'
 import { addUserCommands } from './cli/users.js'
@@ -17,6 +18,7 @@ addMigrateCommand(program)
 addUserCommands(program)
 addKeyCommands(program)
 addMaintenanceCommands(program)
+addDoctorCommand(program)
 
 try {
   await program.parseAsync()

@@ -1,59 +1,19 @@
 import { existsSync } from 'node:fs'
-import { isIP } from 'node:net'
-import ms, { type StringValue } from 'ms'
 import { z } from 'zod'
+import {
+  base,
+  cidr,
+  duration,
+  flag,
+  integer,
+  origins,
+  persistedOperations,
+  secrets,
+  toList,
+  url,
+  urls,
+} from './config-values.js'
 import { DEFAULT_RATE_LIMITS, parseRateLimits, type RateLimits } from './rate-limits.js'
-
-/** A duration such as `900s`, `15m`, `1h` or `14d`, in milliseconds. */
-const duration = (initial: StringValue, minimumMs = 1000) =>
-  z
-    .string()
-    .regex(/^\d+(ms|s|m|h|d)$/, 'must be a duration such as 900s, 15m, 1h or 14d')
-    .default(initial)
-    .transform((text) => ms(text as StringValue))
-    .refine((value) => value >= minimumMs, `must be at least ${ms(minimumMs)}`)
-const integer = (initial: number, min: number, max: number) =>
-  z
-    .string()
-    .regex(/^\d+$/, 'must be a whole number')
-    .default(String(initial))
-    .transform(Number)
-    .pipe(z.number().min(min).max(max))
-const flag = z.enum(['true', 'false'], 'must be true or false')
-const toList = (text: string) =>
-  text
-    .split(',')
-    .map((item) => item.trim())
-    .filter(Boolean)
-const url = (...protocols: string[]) =>
-  z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
-    error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
-  })
-const urls = (...protocols: string[]) =>
-  z
-    .string()
-    .transform(toList)
-    .pipe(z.array(url(...protocols)).min(1))
-const secrets = z
-  .string()
-  .transform(toList)
-  .pipe(z.array(z.string().refine((key) => Buffer.byteLength(key) >= 32, 'must have at least 32 bytes')).min(1))
-const base = url('http:', 'https:').transform((text) => text.replace(/\/+$/, ''))
-const origins = z
-  .string()
-  .transform(toList)
-  .pipe(
-    z.array(
-      url('http:', 'https:').refine((text) => new URL(text).origin === text, 'must be an exact origin, without a path'),
-    ),
-  )
-const cidr = z.string().refine((text) => {
-  const [address = '', bits, ...rest] = text.split('/')
-  const width = isIP(address) === 6 ? 128 : 32
-  return (
-    isIP(address) !== 0 && rest.length === 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= width))
-  )
-}, 'must be addresses or CIDR ranges')
 
 /** Every setting that the server reads, with its default. The reference is docs/configuration.md. */
 const shape = {
@@ -76,6 +36,10 @@ const shape = {
   JWT_SIGNING_KEY: secrets.optional(),
   JWT_ISSUER: z.string().optional(),
   JWT_AUDIENCE: z.string().optional(),
+  KEY_ROTATION_INTERVAL: z.union(
+    [z.literal('off'), duration('90d', 3_600_000)],
+    'must be off, or a duration such as 90d',
+  ),
   ACCESS_TOKEN_LIFETIME: duration('15m'),
   REFRESH_TOKEN_LIFETIME: duration('7d'),
   REMEMBER_ME_LIFETIME: duration('14d'),
@@ -108,6 +72,18 @@ const shape = {
   AUDIT_RETENTION: duration('365d'),
   GEOIP_DATABASE: z.string().refine(existsSync, 'must be the path of an existing file').optional(),
   MAX_IN_FLIGHT: integer(1000, 1, 1_000_000),
+  MAX_BODY_BYTES: integer(102_400, 1024, 100_000_000),
+  MAX_QUERY_TOKENS: integer(1500, 100, 100_000),
+  MAX_QUERY_DEPTH: integer(10, 1, 1000),
+  MAX_QUERY_ALIASES: integer(30, 0, 10_000),
+  MAX_QUERY_ROOT_FIELDS: integer(20, 1, 10_000),
+  MAX_QUERY_DIRECTIVES: integer(20, 0, 10_000),
+  MAX_SOCKETS_PER_ADDRESS: integer(200, 1, 1_000_000),
+  MAX_SUBSCRIPTIONS_PER_ADDRESS: integer(500, 1, 1_000_000),
+  MAX_SUBSCRIPTIONS_PER_USER: integer(50, 1, 1_000_000),
+  OPERATION_TIMEOUT: duration('15s', 100),
+  REQUEST_TIMEOUT: duration('15s', 100),
+  PERSISTED_OPERATIONS: persistedOperations.optional(),
   HASH_QUEUE_LENGTH: integer(200, 1, 100_000),
   CRON_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
   METRICS_TOKEN: z.string().min(16, 'must have at least 16 characters').optional(),
@@ -194,6 +170,8 @@ export function loadConfig(environment: Record<string, string | undefined>) {
       issuer: env.JWT_ISSUER,
       audience: env.JWT_AUDIENCE,
       lifetimeMs: env.ACCESS_TOKEN_LIFETIME,
+      /** Null: no schedule. */
+      rotationMs: env.KEY_ROTATION_INTERVAL === 'off' ? null : env.KEY_ROTATION_INTERVAL,
     },
     accessTokenCookie: env.ACCESS_TOKEN_COOKIE === 'true',
     sessions: {
@@ -229,6 +207,21 @@ export function loadConfig(environment: Record<string, string | undefined>) {
     auditRetentionMs: env.AUDIT_RETENTION,
     geoipDatabase: env.GEOIP_DATABASE,
     maxInFlight: env.MAX_IN_FLIGHT,
+    limits: {
+      bodyBytes: env.MAX_BODY_BYTES,
+      tokens: env.MAX_QUERY_TOKENS,
+      depth: env.MAX_QUERY_DEPTH,
+      aliases: env.MAX_QUERY_ALIASES,
+      rootFields: env.MAX_QUERY_ROOT_FIELDS,
+      directives: env.MAX_QUERY_DIRECTIVES,
+      socketsPerAddress: env.MAX_SOCKETS_PER_ADDRESS,
+      subscriptionsPerAddress: env.MAX_SUBSCRIPTIONS_PER_ADDRESS,
+      subscriptionsPerUser: env.MAX_SUBSCRIPTIONS_PER_USER,
+      operationMs: env.OPERATION_TIMEOUT,
+      requestMs: env.REQUEST_TIMEOUT,
+    },
+    /** Undefined: any document may be sent. */
+    persistedOperations: env.PERSISTED_OPERATIONS,
     cronSecret: env.CRON_SECRET,
     metricsToken: env.METRICS_TOKEN,
     graphiql: env.GRAPHIQL ? env.GRAPHIQL === 'true' : !isProduction,

@@ -23,6 +23,10 @@ export interface Transport {
   assertCookies(): void
   setTokenCookies(tokens: TokenCookies): void
   clearTokenCookies(): void
+  /** The device cookie, which outlives sessions, if there is one. */
+  readonly deviceCookie: string | null
+  /** Does nothing where no cookie can be set. */
+  setDeviceCookie(cookie: { value: string; expiresAt: Date }): void
   /** The token of the CSRF cookie, which is set when it is missing or no longer good. */
   csrfToken(): string
   /** Tells the client how much of a limit is left. */

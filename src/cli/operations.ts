@@ -15,15 +15,29 @@ export function addMigrateCommand(program: Command): void {
 }
 
 export function addKeyCommands(program: Command): void {
-  program
-    .command('keys')
-    .description('keys that sign access tokens')
+  const keys = program.command('keys').description('keys that sign access tokens')
+  keys
     .command('rotate')
     .description('sign with a new key from now on; tokens that are out stay valid until they expire')
     .addHelpText('after', examples('keys rotate', 'keys rotate --json'))
     .action(async (_options, command: Command) => {
       const kid = await withInstallation(({ services }) => services.signingKeys.rotate())
-      print(command, { kid }, `The new key is ${kid}. Servers take it up within a minute.`)
+      print(command, { kid }, `The new key is ${kid}. Servers take it up within a second.`)
+    })
+  keys
+    .command('revoke')
+    .description('refuse a key, and all tokens that it has signed, from now on; a new key signs, if it did')
+    .argument('<kid>', 'its id, as in /.well-known/jwks.json; after -- where it begins with a hyphen')
+    .addHelpText(
+      'after',
+      examples(
+        'keys revoke kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k',
+        'keys revoke --json -- -PrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k',
+      ),
+    )
+    .action(async (revoked: string, _options, command: Command) => {
+      const kid = await withInstallation(({ services }) => services.signingKeys.revoke(revoked))
+      print(command, { revoked, kid }, `Servers refuse the key ${revoked} within a second. The key ${kid} signs.`)
     })
 }
 

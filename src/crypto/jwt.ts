@@ -32,11 +32,19 @@ export interface ExpectedToken {
   findKey(kid: string): Promise<VerificationKey | null>
 }
 
+export interface VerifiedToken {
+  claims: AccessTokenClaims
+  /** Of the key that signed it. */
+  kid: string
+}
+
 /** What every access token says of its type (RFC 9068 section 2.1, RFC 8725 section 3.11). */
 const TYPE = 'at+jwt'
 const CLOCK_SKEW_SECONDS = 5
 /** Longer texts are refused unread. */
 const MAX_TOKEN_LENGTH = 8192
+/** All that our headers say. One that says more is not ours: keys and rules that come with a token are refused unread. */
+const HEADER = new Set(['alg', 'typ', 'kid'])
 const REQUIRED_CLAIMS = ['sub', 'sid', 'jti', 'iat', 'nbf', 'exp', 'auth_time']
 
 export function signAccessToken(
@@ -49,16 +57,17 @@ export function signAccessToken(
 }
 
 /**
- * Returns the claims of a token that is valid now; null for any other. The algorithm is ours, never the token's; the
+ * Returns the claims and the key of a token that is valid now; null for any other. The algorithm is ours, never the token's; the
  * key is found by `kid` among our own only (RFC 8725 sections 3.1 and 3.10). Whether the session lives is not said here.
  */
-export async function verifyAccessToken(token: string, expected: ExpectedToken): Promise<AccessTokenClaims | null> {
+export async function verifyAccessToken(token: string, expected: ExpectedToken): Promise<VerifiedToken | null> {
   if (token.length > MAX_TOKEN_LENGTH) return null
   try {
-    const { payload } = await jwtVerify<AccessTokenClaims>(
+    const { payload, protectedHeader } = await jwtVerify<AccessTokenClaims>(
       token,
       async (header) => {
-        const found = header.kid ? await expected.findKey(header.kid) : null
+        const isOurs = typeof header.kid === 'string' && Object.keys(header).every((name) => HEADER.has(name))
+        const found = isOurs ? await expected.findKey(header.kid as string) : null
         if (found?.algorithm !== header.alg) throw new errors.JWKSNoMatchingKey()
         return found.key
       },
@@ -73,7 +82,8 @@ export async function verifyAccessToken(token: string, expected: ExpectedToken):
       },
     )
     const latestStart = expected.now.getTime() / 1000 + CLOCK_SKEW_SECONDS
-    return payload.iat <= latestStart && typeof payload.sid === 'string' ? payload : null
+    if (payload.iat > latestStart || typeof payload.sid !== 'string') return null
+    return { claims: payload, kid: protectedHeader.kid as string }
   } catch (error) {
     if (error instanceof errors.JOSEError) return null
     throw error

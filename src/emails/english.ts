@@ -12,6 +12,12 @@ const origin = (data: Origin, formats: Formats) =>
 
 const RESET = 'Reset your password'
 
+/** For those who know nothing of it. */
+const notMe = ({ notMeLink }: { notMeLink: string }) => ({ label: 'This was not me', url: notMeLink })
+const whatItDoes = ({ notMeSeconds }: { notMeSeconds: number }, formats: Formats) =>
+  `The link works once, for ${formats.duration(notMeSeconds)}. It ends all sessions, stops the password and sends you ` +
+  'a mail with which you choose a new one.'
+
 export const english: Language = {
   tag: 'en',
   greeting: (name) => (name === null ? 'Hello,' : `Hello ${name},`),
@@ -58,8 +64,11 @@ export const english: Language = {
       isAddressedByName: true,
       opening: ['The password of your account was changed. All your other sessions have ended.'],
       facts: origin(data, formats),
-      closing: ['If it was you, there is nothing to do. If it was not, reset your password at once.'],
-      closingLink: { label: RESET, url: data.resetLink },
+      closing: [
+        'If it was you, there is nothing to do. If it was not, protect your account at once.',
+        whatItDoes(data, formats),
+      ],
+      closingLink: notMe(data),
     }),
     'password-reset-completed': (data, formats) => ({
       subject: 'Your password was reset',
@@ -70,28 +79,37 @@ export const english: Language = {
       facts: origin(data, formats),
       closing: [
         'If it was you, sign in with the new password. If it was not, somebody may be reading your mail: ' +
-          'secure your mailbox, then reset your password.',
+          'secure your mailbox, then protect your account.',
+        whatItDoes(data, formats),
       ],
-      closingLink: { label: RESET, url: data.resetLink },
+      closingLink: notMe(data),
     }),
     'new-device': (data, formats) => ({
       subject: 'New sign-in to your account',
       isAddressedByName: true,
       opening: ['Your account was used from a device that we have not seen before.'],
       facts: origin(data, formats),
-      closing: ['If it was you, there is nothing to do. If it was not, reset your password: that ends every session.'],
-      closingLink: { label: RESET, url: data.resetLink },
+      closing: [
+        'If it was you, there is nothing to do. If it was not, protect your account at once.',
+        whatItDoes(data, formats),
+      ],
+      closingLink: notMe(data),
     }),
-    'account-locked': ({ lockedUntil, resetLink }, formats) => ({
+    'account-locked': (data, formats) => ({
       subject: 'Your account is locked for a while',
       isAddressedByName: true,
-      opening: ['There were too many failed attempts to sign in to your account, so we have locked it for a while.'],
-      facts: [['Locked until', formats.time(lockedUntil)]],
+      opening: [
+        'There were too many failed attempts to sign in to your account, so we have locked it for a while. ' +
+          'This is where the last attempt came from.',
+      ],
+      facts: [['Locked until', formats.time(data.lockedUntil)], ...origin(data, formats)],
+      link: { label: RESET, url: data.resetLink },
       closing: [
         'You can sign in again after that. If you have forgotten your password, reset it.',
-        'If it was not you, your password has kept them out: there is nothing to do.',
+        'If it was not you, your password has kept them out. If you fear that they may guess it, protect your account.',
+        whatItDoes(data, formats),
       ],
-      closingLink: { label: RESET, url: resetLink },
+      closingLink: notMe(data),
     }),
     'sessions-ended': (data, formats) => ({
       subject: 'We have ended a session of yours',
@@ -101,8 +119,11 @@ export const english: Language = {
           'so we have ended the session.',
       ],
       facts: origin(data, formats),
-      closing: ['You can sign in again. If you do not know this device or place, reset your password first.'],
-      closingLink: { label: RESET, url: data.resetLink },
+      closing: [
+        'You can sign in again. If you do not know this device or place, protect your account first.',
+        whatItDoes(data, formats),
+      ],
+      closingLink: notMe(data),
     }),
   },
 }

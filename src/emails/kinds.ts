@@ -17,19 +17,34 @@ interface LinkAndCode {
   lifetimeSeconds: number
 }
 
+/** Ends every session and the password, for an owner who knows nothing of it. */
+interface NotMe {
+  notMeLink: string
+  notMeSeconds: number
+}
+
 /** What each kind of mail says. */
 export interface EmailData {
   'email-verification': LinkAndCode
   'existing-account': { loginLink: string; resetLink: string }
   'password-reset': LinkAndCode
-  'password-changed': Origin & { resetLink: string }
-  'password-reset-completed': Origin & { resetLink: string }
-  'new-device': Origin & { resetLink: string }
-  'account-locked': { lockedUntil: Instant; resetLink: string }
-  'sessions-ended': Origin & { resetLink: string }
+  'password-changed': Origin & NotMe
+  'password-reset-completed': Origin & NotMe
+  'new-device': Origin & NotMe
+  'account-locked': Origin & NotMe & { lockedUntil: Instant; resetLink: string }
+  'sessions-ended': Origin & NotMe
 }
 
 export type EmailKind = keyof EmailData
+
+/** The kinds that tell of what somebody else may have done. */
+export const WITH_NOT_ME: ReadonlySet<EmailKind> = new Set<EmailKind>([
+  'password-changed',
+  'password-reset-completed',
+  'new-device',
+  'account-locked',
+  'sessions-ended',
+])
 
 /** One mail, before it becomes text and HTML. */
 export interface Content {

@@ -3,7 +3,6 @@ import { getOperationAST, parse } from 'graphql'
 import type { GraphQLParams } from 'graphql-yoga'
 import type { Caller } from '../context.js'
 import type { Client } from '../services/client.js'
-import { MAX_TOKENS } from './graphql-errors.js'
 import type { Head } from './head.js'
 import type { HttpTransport } from './transport.js'
 
@@ -22,10 +21,10 @@ const BEARER = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i
 /** The token of an Authorization header (RFC 6750); null when there is none of that kind. */
 export const bearerOf = (header: string | undefined): string | null => (header && BEARER.exec(header)?.[1]) || null
 
-/** Whether a document may change something; one that cannot be read may. */
+/** Whether a document, which was read before, may change something; one that cannot be read may. */
 function isMutation({ query = '', operationName }: GraphQLParams): boolean {
   try {
-    return getOperationAST(parse(query, { maxTokens: MAX_TOKENS }), operationName)?.operation === 'mutation'
+    return getOperationAST(parse(query), operationName)?.operation === 'mutation'
   } catch {
     return true
   }

@@ -1,4 +1,7 @@
-import { type ExecutionArgs, type ExecutionResult, execute, getOperationAST, Kind } from 'graphql'
+import { type ExecutionArgs, type ExecutionResult, execute, getOperationAST, Kind, subscribe } from 'graphql'
+import type { Context } from '../context.js'
+import { ServiceUnavailableError } from '../errors.js'
+import { type Cap, capReached } from './caps.js'
 import type { ErrorMasker } from './graphql-errors.js'
 
 /** `code` is OK or that of the error. */
@@ -6,23 +9,107 @@ export type OnField = (field: string, code: string, seconds: number) => void
 
 export type Executor = (args: ExecutionArgs) => Promise<ExecutionResult>
 
+interface Deps {
+  maskError: ErrorMasker
+  onField: OnField
+  timeoutMs: number
+  hideSuggestions: boolean
+}
+
+const MAX_DELAY_MS = 2_147_483_647
+
 /** Executes queries and mutations for every transport: measures their root fields by outcome, and masks their errors. */
-export function createExecutor(maskError: ErrorMasker, onField: OnField): Executor {
+export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions }: Deps): Executor {
+  const patienceMs = Math.min(timeoutMs, MAX_DELAY_MS)
+
+  /** What the work gives, or SERVICE_UNAVAILABLE when it takes too long: it then goes on, and nobody hears of it. */
+  const inTime = (work: Promise<ExecutionResult>) =>
+    new Promise<ExecutionResult>((resolve, reject) => {
+      const giveUp = () => resolve({ errors: [maskError(new ServiceUnavailableError())] })
+      const timer = setTimeout(giveUp, patienceMs)
+      work.then(
+        (result) => {
+          clearTimeout(timer)
+          resolve(result)
+        },
+        (error) => {
+          clearTimeout(timer)
+          reject(error)
+        },
+      )
+    })
+
   function measure({ document, operationName }: ExecutionArgs, { errors }: ExecutionResult, startedAt: number): void {
     const seconds = (performance.now() - startedAt) / 1000
     for (const selection of getOperationAST(document, operationName)?.selectionSet.selections ?? []) {
       if (selection.kind !== Kind.FIELD) continue
       const key = selection.alias?.value ?? selection.name.value
-      const code = errors?.find(({ path }) => path?.[0] === key)?.extensions.code
+      // An error without a path is that of the whole operation.
+      const code = errors?.find(({ path }) => !path || path[0] === key)?.extensions.code
       onField(selection.name.value, String(code ?? 'OK'), seconds)
     }
   }
 
   return async (args) => {
     const startedAt = performance.now()
-    const result = await execute(args)
+    const work = execute({ ...args, hideSuggestions })
+    const result = work instanceof Promise ? await inTime(work) : work
     const masked = result.errors ? { ...result, errors: result.errors.map(maskError) } : result
     measure(args, masked, startedAt)
     return masked
   }
 }
+
+type Events = AsyncIterableIterator<ExecutionResult>
+export type Subscriber = (args: ExecutionArgs) => Promise<Events | ExecutionResult>
+
+/** The same events; calls `onEnd` when they end, for whatever reason. */
+function withEnd(events: Events, onEnd: () => void): Events {
+  const ending = async <Step extends IteratorResult<ExecutionResult>>(step: Promise<Step>, isLast: boolean) => {
+    try {
+      const taken = await step
+      if (isLast || taken.done) onEnd()
+      return taken
+    } catch (error) {
+      onEnd()
+      throw error
+    }
+  }
+  return {
+    next: () => ending(events.next(), false),
+    return: () => ending(events.return?.() ?? Promise.resolve({ done: true, value: undefined }), true),
+    throw: (error) => ending(events.throw?.(error) ?? Promise.reject(error), true),
+    [Symbol.asyncIterator]() {
+      return this
+    },
+  }
+}
+
+interface SubscriberDeps {
+  perAddress: Cap
+  perUser: Cap
+  hideSuggestions: boolean
+}
+
+/** Subscribes for every transport, to as much at once as an address and a user may. */
+export const createSubscriber =
+  ({ perAddress, perUser, hideSuggestions }: SubscriberDeps): Subscriber =>
+  async (args) => {
+    const { client, viewer } = args.contextValue as Context
+    const ofAddress = perAddress.take(client.addressKey)
+    if (!ofAddress) return { errors: [capReached(perAddress)] }
+    const ofUser = viewer ? perUser.take(viewer.user.id) : ofAddress
+    const release = () => {
+      ofAddress()
+      ofUser?.()
+    }
+    try {
+      const result = ofUser ? await subscribe({ ...args, hideSuggestions }) : { errors: [capReached(perUser)] }
+      if (Symbol.asyncIterator in result) return withEnd(result, release)
+      release()
+      return result
+    } catch (error) {
+      release()
+      throw error
+    }
+  }

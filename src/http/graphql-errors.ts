@@ -2,9 +2,6 @@ import { type ExecutionResult, GraphQLError, type GraphQLErrorExtensions, Kind, 
 import { RequestError } from '../errors.js'
 import type { Log } from '../ports.js'
 
-/** A document of more tokens is refused while it is read: deep nesting never reaches the validator. */
-export const MAX_TOKENS = 1500
-
 /** What the HTTP status of a whole response says of an error without data. */
 const STATUS: Readonly<Record<string, number>> = { RATE_LIMITED: 429, SERVICE_UNAVAILABLE: 503, CSRF_FAILED: 403 }
 const RETRY_AFTER_SECONDS = 2
@@ -37,7 +34,7 @@ function pathOfLiteral({ nodes }: GraphQLError): string[] {
   const loc = nodes?.[0]?.loc
   if (!loc) return []
   const path: string[] = []
-  visit(parse(loc.source, { maxTokens: MAX_TOKENS }), {
+  visit(parse(loc.source), {
     enter(node) {
       if (!node.loc || node.loc.start > loc.start || node.loc.end < loc.end) return false
       if (node.kind === Kind.ARGUMENT || node.kind === Kind.OBJECT_FIELD) path.push(node.name.value)

@@ -50,6 +50,7 @@ interface Deps {
  */
 export function createGraphqlPost({ graphql, log }: Deps) {
   return async (exchange: Exchange, body: Buffer): Promise<boolean> => {
+    if (graphql.persistedOperations) return false
     const { request, head, client } = exchange
     const type = answerType(request.headers.accept)
     const params = type && readParams(body)

@@ -3,7 +3,7 @@ import type { Head } from './head.js'
 
 const HSTS_SECONDS = 63_072_000
 /** For answers that are data; pages have one of their own. */
-const DATA_CSP = "default-src 'none'; frame-ancestors 'none'"
+const DATA_CSP = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 const PREFLIGHT_SECONDS = '600'
 const ALLOWED_HEADERS = 'accept, authorization, content-type, last-event-id, x-csrf-token, x-request-id'
 const EXPOSED_HEADERS = 'ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, x-request-id'

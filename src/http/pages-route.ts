@@ -1,7 +1,10 @@
 import { type GraphQLError, parse } from 'graphql'
-import type { Log } from '../ports.js'
+import { DomainError } from '../errors.js'
+import type { Log, RateLimitVerdict } from '../ports.js'
+import type { Client } from '../services/client.js'
 import type { Exchange } from './exchange.js'
 import { stampErrors, statusOf } from './graphql-errors.js'
+import { notMePage } from './not-me-page.js'
 import { PAGE_CSP } from './page-layout.js'
 import { errorPage, resetPasswordPage, verifyEmailPage } from './pages.js'
 import { readBody, send } from './responses.js'
@@ -34,7 +37,11 @@ interface Deps {
   /** The password policy, one sentence each. */
   requirements: readonly string[]
   continueUrl: () => string | undefined
+  /** What the button of /not-me does; a verdict, where a limit refused. Throws a DomainError for a dead link. */
+  reportNotMe: (client: Client, token: string) => Promise<RateLimitVerdict | null>
 }
+
+type PagePath = '/verify-email' | '/reset-password' | '/not-me'
 
 interface Issue {
   message: string
@@ -47,7 +54,7 @@ function explain(error: GraphQLError): string {
 }
 
 /** The pages that the links of mails open. A GET changes nothing; their forms run the same mutations as any client. */
-export function createPagesRoute({ graphql, log, requirements, continueUrl }: Deps) {
+export function createPagesRoute({ graphql, log, requirements, continueUrl, reportNotMe }: Deps) {
   async function run(
     exchange: Exchange,
     document: typeof VERIFY,
@@ -94,17 +101,33 @@ export function createPagesRoute({ graphql, log, requirements, continueUrl }: De
     show(exchange, Math.max(400, outcome.status), resetPasswordPage(failed))
   }
 
-  function open(exchange: Exchange, path: string): void {
-    const token = new URL(exchange.request.url ?? '/', 'http://localhost').searchParams.get('token')
-    const csrf = exchange.transport.csrfToken()
-    const page =
-      path === '/reset-password'
-        ? resetPasswordPage({ step: 'form', csrf, requirements, ...(token && { token }) })
-        : verifyEmailPage(token ? { step: 'confirm', token, csrf } : { step: 'enter-code', csrf })
-    show(exchange, 200, page)
+  async function disown(exchange: Exchange, form: URLSearchParams): Promise<void> {
+    try {
+      const refusal = await reportNotMe(exchange.client, form.get('token') ?? '')
+      if (refusal) {
+        exchange.head.set('retry-after', Math.max(1, Math.ceil(refusal.resetMs / 1000)))
+        return show(exchange, 429, errorPage(429, 'Too many requests', 'Try again later.'))
+      }
+    } catch (error) {
+      if (!(error instanceof DomainError)) throw error
+      return show(exchange, 400, notMePage({ step: 'failed' }))
+    }
+    show(exchange, 200, notMePage({ step: 'done', ...next() }))
   }
 
-  return async (exchange: Exchange, path: '/verify-email' | '/reset-password'): Promise<void> => {
+  function open(exchange: Exchange, path: PagePath): void {
+    const token = new URL(exchange.request.url ?? '/', 'http://localhost').searchParams.get('token')
+    const csrf = exchange.transport.csrfToken()
+    const pages = {
+      '/reset-password': () => resetPasswordPage({ step: 'form', csrf, requirements, ...(token && { token }) }),
+      '/verify-email': () => verifyEmailPage(token ? { step: 'confirm', token, csrf } : { step: 'enter-code', csrf }),
+      '/not-me': () => notMePage({ step: 'confirm', token: token ?? '', csrf }),
+    }
+    if (path === '/not-me' && !token) show(exchange, 400, notMePage({ step: 'failed' }))
+    else show(exchange, 200, pages[path]())
+  }
+
+  return async (exchange: Exchange, path: PagePath): Promise<void> => {
     const { request, head, transport } = exchange
     head.set('content-security-policy', PAGE_CSP)
     if (request.method === 'GET' || request.method === 'HEAD') return open(exchange, path)
@@ -117,6 +140,7 @@ export function createPagesRoute({ graphql, log, requirements, continueUrl }: De
     if (!body || !transport.isCsrfField(form.get('csrf'))) {
       return show(exchange, 403, errorPage(403, 'The form has expired', 'Open the link of the mail again.'))
     }
-    return path === '/verify-email' ? verify(exchange, form) : reset(exchange, form)
+    const acts = { '/verify-email': verify, '/reset-password': reset, '/not-me': disown }
+    return acts[path](exchange, form)
   }
 }

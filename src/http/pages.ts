@@ -30,15 +30,15 @@ export type ResetPasswordState =
   | (ResetForm & { step: 'failed'; message: string; violations: readonly { message: string }[] })
   | { step: 'done'; message: string; continueUrl?: string }
 
-const hidden = (name: string, value: string) => html`<input type="hidden" name="${name}" value="${value}">`
+export const hidden = (name: string, value: string) => html`<input type="hidden" name="${name}" value="${value}">`
 
-const alert = (message: string, details: readonly string[] = []) => html`
+export const alert = (message: string, details: readonly string[] = []) => html`
 <div class="note bad" role="alert" id="error">
 <p>${message}</p>
 ${details.length > 0 && html`<ul>${details.map((detail) => html`<li>${detail}</li>`)}</ul>`}
 </div>`
 
-const success = (message: string) => html`<div class="note good" role="status"><p>${message}</p></div>`
+export const success = (message: string) => html`<div class="note good" role="status"><p>${message}</p></div>`
 
 /** After a failure without a link that still works. */
 const TRY_THE_CODE = 'You can try the six-digit code of the latest mail.'

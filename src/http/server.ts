@@ -18,6 +18,8 @@ export type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>
 interface Deps {
   routes: Routes
   isProduction: boolean
+  /** How long a client may take to send a request, the last byte of the body included. */
+  requestTimeoutMs: number
   log: Log
   readClient: (request: IncomingMessage) => Client
   openTransport: (request: IncomingMessage, head: Head) => HttpTransport
@@ -25,9 +27,8 @@ interface Deps {
   onResponse: (path: string, status: number, seconds: number) => void
 }
 
-const HEADERS_TIMEOUT_MS = 10_000
-const REQUEST_TIMEOUT_MS = 15_000
 const KEEP_ALIVE_MS = 65_000
+const MAX_CHECKING_MS = 5_000
 
 /** In the form that the client reads: a page for people. */
 function refuse({ request, head }: Exchange, status: 404 | 405): void {
@@ -55,7 +56,7 @@ function route(routes: Routes, exchange: Exchange, path: string): Handler | null
 
 /** The HTTP server: what every request gets before, and whatever happens after, its route. */
 export function createHttpServer(deps: Deps): Server {
-  const { routes, isProduction, log, readClient, openTransport, maskError, onResponse } = deps
+  const { routes, isProduction, requestTimeoutMs, log, readClient, openTransport, maskError, onResponse } = deps
 
   const headers = securityHeaders(isProduction)
 
@@ -85,7 +86,12 @@ export function createHttpServer(deps: Deps): Server {
   }
 
   const server = createServer(
-    { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS },
+    {
+      headersTimeout: requestTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      connectionsCheckingInterval: Math.min(Math.ceil(requestTimeoutMs / 3), MAX_CHECKING_MS),
+    },
     (request, response) => void handle(request, response),
   )
   return server

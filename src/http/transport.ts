@@ -26,7 +26,7 @@ export interface HttpTransport extends Transport {
   hasCsrfProof(): boolean
 }
 
-type CookieName = 'refresh' | 'access' | 'csrf'
+type CookieName = 'refresh' | 'access' | 'csrf' | 'device'
 
 const NO_COOKIES: Readonly<Record<string, string | undefined>> = {}
 
@@ -53,6 +53,10 @@ class NodeTransport implements HttpTransport {
 
   get accessCookie(): string | null {
     return this.settings.hasAccessCookie ? this.read('access') : null
+  }
+
+  get deviceCookie(): string | null {
+    return this.read('device')
   }
 
   isCsrfField(field: string | null): boolean {
@@ -82,10 +86,16 @@ class NodeTransport implements HttpTransport {
 
   clearTokenCookies(): void {
     if (this.head.isSent) return
+    // Not "cookies": that would take those of the product's other hosts too, and the one of the known device.
+    if (this.refreshCookie) this.head.set('clear-site-data', '"cache", "storage"')
     const past = new Date(0)
     this.set('refresh', '', past)
     if (this.settings.hasAccessCookie) this.set('access', '', past)
     this.set('csrf', '', past)
+  }
+
+  setDeviceCookie({ value, expiresAt }: { value: string; expiresAt: Date }): void {
+    if (!this.head.isSent) this.set('device', value, expiresAt)
   }
 
   csrfToken(): string {
@@ -135,6 +145,8 @@ export const createSocketTransport = (): Transport => ({
   },
   setTokenCookies() {},
   clearTokenCookies() {},
+  deviceCookie: null,
+  setDeviceCookie() {},
   csrfToken() {
     throw new RequestError('BAD_USER_INPUT', 'CSRF tokens are for cookies: ask for one over HTTP.')
   },

@@ -10,8 +10,10 @@ import type { Clock, Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Services } from '../services/index.js'
 import type { Viewer } from '../services/viewers.js'
+import { createCap } from './caps.js'
 import { bearerOf } from './exchange.js'
 import { type ErrorMasker, stampErrors } from './graphql-errors.js'
+import { persistedDocument } from './persisted-operations.js'
 import { createSocketTransport } from './transport.js'
 import type { Graphql } from './yoga.js'
 
@@ -24,35 +26,46 @@ interface Deps {
   log: Log
   readClient: (request: IncomingMessage) => Client
   isTrustedOrigin: (origin: string) => boolean
+  limits: { bodyBytes: number; socketsPerAddress: number; requestMs: number }
 }
 
 type Params = Record<string, unknown>
 type ConnectionExtra = Extra & Record<PropertyKey, unknown> & { client?: Client; accessToken?: string | null }
 type Connection = SocketContext<Params, ConnectionExtra>
 
-const MAX_MESSAGE_BYTES = 100 * 1024
 const INIT_TIMEOUT_MS = 5_000
 const PING_MS = 15_000
 const MAX_DELAY_MS = 2_147_483_647
 const GOING_AWAY = 1001
 
+/** Answers an upgrade with a refusal. Nobody else listens to the socket, and an error without a listener ends the process. */
+function refuse(socket: Duplex, status: string, headers = ''): void {
+  socket.on('error', () => socket.destroy())
+  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n${headers}\r\n`, () => socket.destroy())
+}
+
 /** graphql-ws on the same server: signed in by `connectionParams`, closed when the token or the session ends. */
 export function createWebSocketServer(deps: Deps) {
-  const { graphql, services, prisma, clock, maskError, log, readClient, isTrustedOrigin } = deps
+  const { graphql, services, prisma, clock, maskError, log, readClient, isTrustedOrigin, limits } = deps
+  const open = createCap(limits.socketsPerAddress)
   const sockets = new WebSocketServer({
     noServer: true,
-    maxPayload: MAX_MESSAGE_BYTES,
+    maxPayload: limits.bodyBytes,
     handleProtocols: (protocols) => (protocols.has('graphql-transport-ws') ? 'graphql-transport-ws' : false),
   })
 
-  /** 4401 when the access token expires, 4403 when the session ends. */
+  /** 4401 when the access token expires or its key is withdrawn, 4403 when the session ends. */
   function closeWith(socket: WebSocket, viewer: Viewer): void {
+    // Gone while its token was looked at: it will not say so again.
+    if (socket.readyState !== socket.OPEN) return
     const unwatch = services.sessionEnds.watch(viewer.session.id, () => socket.close(CloseCode.Forbidden, 'Forbidden'))
     const remainingMs = Math.max(0, viewer.tokenExpiresAt.getTime() - clock.now().getTime())
     const expire = () => socket.close(CloseCode.Unauthorized, 'Unauthorized')
+    const unwatchKey = services.signingKeys.watch(viewer.tokenKid, expire)
     const timer = setTimeout(expire, Math.min(remainingMs, MAX_DELAY_MS))
     socket.once('close', () => {
       unwatch()
+      unwatchKey()
       clearTimeout(timer)
     })
   }
@@ -62,7 +75,7 @@ export function createWebSocketServer(deps: Deps) {
 
   const server = useServer<Params, ConnectionExtra>(
     {
-      connectionInitWaitTimeout: INIT_TIMEOUT_MS,
+      connectionInitWaitTimeout: Math.min(INIT_TIMEOUT_MS, limits.requestMs),
       execute: (args) => (args.rootValue as { execute: (args: ExecutionArgs) => unknown }).execute(args) as never,
       subscribe: (args) => (args.rootValue as { subscribe: (args: ExecutionArgs) => unknown }).subscribe(args) as never,
 
@@ -82,7 +95,8 @@ export function createWebSocketServer(deps: Deps) {
         const client = extra.client ?? readClient(extra.request)
         const { schema, parse, validate, execute, subscribe } = graphql.getEnveloped({ params } as never)
         try {
-          const document = parse(params.query)
+          const { persistedOperations } = graphql
+          const document = parse(persistedOperations ? persistedDocument(persistedOperations, params) : params.query)
           const invalid = validate(schema, document)
           if (invalid.length > 0) return invalid.map(maskError)
           if (!getOperationAST(document, params.operationName)) {
@@ -117,11 +131,11 @@ export function createWebSocketServer(deps: Deps) {
     attach(httpServer: Server): void {
       httpServer.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
         const { origin } = request.headers
-        const path = request.url?.split('?')[0]
-        if (path !== '/graphql' || (origin !== undefined && !isTrustedOrigin(origin))) {
-          socket.end(`HTTP/1.1 ${path === '/graphql' ? '403 Forbidden' : '404 Not Found'}\r\nconnection: close\r\n\r\n`)
-          return
-        }
+        if (request.url?.split('?')[0] !== '/graphql') return refuse(socket, '404 Not Found')
+        if (origin !== undefined && !isTrustedOrigin(origin)) return refuse(socket, '403 Forbidden')
+        const release = open.take(readClient(request).addressKey)
+        if (!release) return refuse(socket, '429 Too Many Requests', 'retry-after: 60\r\n')
+        socket.once('close', release)
         sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit('connection', opened, request))
       })
     },

@@ -5,6 +5,7 @@ import {
   type GraphQLSchema,
   getOperationAST,
   NoSchemaIntrospectionCustomRule,
+  validate,
 } from 'graphql'
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import { LRUCache } from 'lru-cache'
@@ -12,10 +13,13 @@ import { type Context, createContext } from '../context.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
 import type { Log } from '../ports.js'
 import type { Services } from '../services/index.js'
+import { createCap } from './caps.js'
 import { callerOf, type Exchange } from './exchange.js'
-import { createExecutor, type Executor, type OnField } from './execution.js'
+import { createExecutor, createSubscriber, type Executor, type OnField, type Subscriber } from './execution.js'
 import { graphiqlOptions, renderGraphiql } from './graphiql.js'
-import { type ErrorMasker, MAX_TOKENS, retryAfterOf, stampErrors } from './graphql-errors.js'
+import { type ErrorMasker, retryAfterOf, stampErrors } from './graphql-errors.js'
+import { type DocumentLimits, documentLimits } from './limits.js'
+import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
 
 const MAX_DOCUMENTS = 1000
 const MAX_DOCUMENT_CHARACTERS = 2_000_000
@@ -27,15 +31,20 @@ export interface GraphqlOptions {
   maskError: ErrorMasker
   hasGraphiql: boolean
   hasIntrospection: boolean
+  /** Whether errors may tell names of the schema that a document came near to. */
+  hasSuggestions: boolean
+  limits: DocumentLimits & { operationMs: number; subscriptionsPerAddress: number; subscriptionsPerUser: number }
+  persistedOperations: PersistedOperations | undefined
   log: Log
   onField: OnField
 }
 
-const useTokenLimit = (): Plugin => ({
-  onParse({ parseFn, setParseFn }) {
-    setParseFn((source, options) => parseFn(source, { ...options, maxTokens: MAX_TOKENS }))
-  },
-})
+/** What the edge tells Yoga about a request. */
+interface ServerContext {
+  exchange: Exchange
+  /** Called when what follows is a stream of events: it costs little from then on. */
+  onStream: () => void
+}
 
 const useNoIntrospection = (): Plugin => ({
   onValidate({ addValidationRule }) {
@@ -43,18 +52,33 @@ const useNoIntrospection = (): Plugin => ({
   },
 })
 
-const useExecutor = (execute: Executor): Plugin => ({
+const useFunctions = (execute: Executor, subscribe: Subscriber): Plugin => ({
   onExecute: ({ setExecuteFn }) => setExecuteFn(execute),
+  onSubscribe: ({ setSubscribeFn }) => setSubscribeFn(subscribe),
+})
+
+const useNoSuggestions = (): Plugin => ({
+  onValidate({ setValidationFn }) {
+    setValidationFn((schema, document, rules, _typeInfo, options) =>
+      validate(schema, document, rules, { ...options, hideSuggestions: true }),
+    )
+  },
 })
 
 /** The GraphQL pipeline, for every transport, and Yoga's own HTTP layer for what the lean path leaves to it. */
 export function createGraphql(options: GraphqlOptions) {
-  const { schema, services, prisma, maskError, hasGraphiql, hasIntrospection, log, onField } = options
-  const execute = createExecutor(maskError, onField)
+  const { schema, services, prisma, maskError, hasGraphiql, hasIntrospection, hasSuggestions, log, onField } = options
+  const { limits, persistedOperations } = options
+  const hideSuggestions = !hasSuggestions
+  const execute = createExecutor({ maskError, onField, timeoutMs: limits.operationMs, hideSuggestions })
+  const subscribe = createSubscriber({
+    ...{ hideSuggestions, perUser: createCap(limits.subscriptionsPerUser) },
+    perAddress: createCap(limits.subscriptionsPerAddress),
+  })
   const contextOf = (exchange: Exchange, params: GraphQLParams): Promise<Context> =>
     createContext(services, prisma, callerOf(exchange, params))
 
-  const yoga = createYoga<{ exchange: Exchange }, Context>({
+  const yoga = createYoga<ServerContext, Context>({
     schema,
     logging: false,
     landingPage: false,
@@ -68,12 +92,16 @@ export function createGraphql(options: GraphqlOptions) {
     maskedErrors: { maskError, errorMessage: 'Something went wrong.' },
     context: ({ exchange, params }) => contextOf(exchange, params ?? {}),
     plugins: [
-      useTokenLimit(),
+      ...documentLimits(limits),
       ...(hasIntrospection ? [] : [useNoIntrospection()]),
-      useExecutor(execute),
+      ...(hasSuggestions ? [] : [useNoSuggestions()]),
+      useFunctions(execute, subscribe),
+      ...(persistedOperations ? [onlyPersistedOperations(persistedOperations)] : []),
       {
         onResultProcess({ result, setResult, serverContext }) {
-          const { client, head } = (serverContext as unknown as { exchange: Exchange }).exchange
+          const { exchange, onStream } = serverContext as unknown as ServerContext
+          const { client, head } = exchange
+          if (Symbol.asyncIterator in result) onStream()
           if (!('errors' in result) || !result.errors) return
           // Validation's own errors come past the masking.
           const errors = result.errors.map(maskError)
@@ -116,6 +144,7 @@ export function createGraphql(options: GraphqlOptions) {
 
   return {
     prepare,
+    persistedOperations,
 
     /** Executes a query or mutation of the exchange. Never rejects: what fails is an error of the result. */
     async run(exchange: Exchange, document: DocumentNode, params: GraphQLParams): Promise<ExecutionResult> {

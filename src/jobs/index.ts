@@ -14,6 +14,7 @@ interface Deps {
 const SCHEMA = 'jobs'
 const POLL_SECONDS = 1
 const PURGE_CRON = '17 * * * *'
+const ROTATION_CRON = '47 * * * *'
 const DAY_SECONDS = 86_400
 
 const SUPERVISE_SECONDS = 5
@@ -24,6 +25,7 @@ const QUEUES = {
   'send-email': { retryLimit: 12, retryDelay: 2, retryBackoff: true, retryDelayMax: 1800, expireInSeconds: 60 },
   'breach-check': { retryLimit: 20, retryDelay: 30, retryBackoff: true, retryDelayMax: 3600, expireInSeconds: 60 },
   'purge-expired': { retryLimit: 2, retryDelay: 60, expireInSeconds: 600 },
+  'rotate-keys': { retryLimit: 2, retryDelay: 60, expireInSeconds: 60 },
 } as const
 type Queue = keyof typeof QUEUES
 
@@ -96,7 +98,12 @@ export function createJobs({ execute, log }: Deps) {
       await work('purge-expired', 1, async () => {
         log.info({ purged: await services.maintenance.purge() }, 'Expired records were removed')
       })
+      await work('rotate-keys', 1, async () => {
+        const kid = await services.signingKeys.rotateIfDue()
+        if (kid) log.info({ kid }, 'The signing key was replaced')
+      })
       await boss.schedule('purge-expired', PURGE_CRON)
+      await boss.schedule('rotate-keys', ROTATION_CRON)
       isRunning = true
     },
 

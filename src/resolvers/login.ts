@@ -1,7 +1,7 @@
 import { AccountLockedError, EmailNotVerifiedError, InvalidCredentialsError, InvalidTokenError } from '../errors.js'
 import { ExchangeTokenInput, ExchangeTokenSuccess, LoginInput, LoginSuccess } from '../schema/authentication.js'
 import { builder } from '../schema/builder.js'
-import { assertDeliverable, deliver } from './sign-in.js'
+import { assertDeliverable, deliver, rememberDevice } from './sign-in.js'
 
 builder.mutationField('login', (t) =>
   t.field({
@@ -12,9 +12,11 @@ builder.mutationField('login', (t) =>
     errors: { types: [InvalidCredentialsError, AccountLockedError, EmailNotVerifiedError] },
     resolve: async (_root, { input: { tokenDelivery, deviceName, ...credentials } }, context) => {
       assertDeliverable(context, tokenDelivery)
-      const request = { ...credentials, deviceName: deviceName ?? null }
+      const request = { ...credentials, deviceName: deviceName ?? null, deviceCookie: context.transport.deviceCookie }
       const authentication = await context.services.login.withPassword(context.client, request)
-      return { authentication: deliver(context, authentication, tokenDelivery) }
+      const delivered = deliver(context, authentication, tokenDelivery)
+      rememberDevice(context, authentication.user)
+      return { authentication: delivered }
     },
   }),
 )

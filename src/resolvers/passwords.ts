@@ -11,7 +11,7 @@ import {
   ResetPasswordSuccess,
 } from '../schema/passwords.js'
 import { toProof } from './proof.js'
-import { deliver } from './sign-in.js'
+import { deliver, rememberDevice } from './sign-in.js'
 
 builder.mutationField('changePassword', (t) =>
   t.withAuth({ signedIn: true }).field({
@@ -25,7 +25,9 @@ builder.mutationField('changePassword', (t) =>
       const delivery = transport.refreshCookie ? 'COOKIE' : 'BODY'
       if (delivery === 'COOKIE') transport.assertCsrf()
       const changed = await services.passwords.change(client, viewer, currentPassword, newPassword)
-      return { ...changed, authentication: deliver(context, changed.authentication, delivery) }
+      const authentication = deliver(context, changed.authentication, delivery)
+      rememberDevice(context, changed.authentication.user)
+      return { ...changed, authentication }
     },
   }),
 )

@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import { AUDIT_EVENTS, type AuditEventType, RISK_LEVELS, type RiskLevel } from '../audit-events.js'
 import type { AuditEvent as AuditEventRow } from '../generated/prisma/client.js'
 import type { SecurityOverview as Overview } from '../services/overview.js'
@@ -77,6 +78,7 @@ export const toEdge = (node: AuditEventRow) => ({ cursor: toCursor(node), node }
 export const AuditLogFilter = builder.inputType('AuditLogFilter', {
   description: 'All conditions must hold; what is left out or null is no condition.',
   validate: shape({
+    types: optional(z.array(z.unknown()).max(100, 'Must have at most 100 items.')),
     userId: optional(uuid),
     sessionId: optional(uuid),
     ipAddress: optional(ipAddress),

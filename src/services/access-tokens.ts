@@ -1,6 +1,12 @@
 import { LRUCache } from 'lru-cache'
 import { v4 as uuid } from 'uuid'
-import { type AccessTokenClaims, type JwtAlgorithm, signAccessToken, verifyAccessToken } from '../crypto/jwt.js'
+import {
+  type AccessTokenClaims,
+  type JwtAlgorithm,
+  signAccessToken,
+  type VerifiedToken,
+  verifyAccessToken,
+} from '../crypto/jwt.js'
 import { fingerprintOf } from '../crypto/secrets.js'
 import type { Clock } from '../ports.js'
 import type { SessionRecord, UserRecord } from './records.js'
@@ -22,14 +28,13 @@ export interface AccessToken {
   expiresIn: number
 }
 
-/** Signatures that were found good lately. Whether the session still lives is asked on every request all the same. */
+/** Signatures that were found good lately. Whether key and session are still good is asked on every request all the same. */
 const VERIFIED_TOKENS = 20_000
-/** A key that is withdrawn is noticed within this time. */
 const VERIFIED_FOR_MS = 60_000
 
 /** Access tokens (RFC 9068): signed, short-lived, bound to one session. */
 export function createAccessTokens({ clock, signingKeys, algorithm, lifetimeMs, issuer, audience }: Deps) {
-  const verified = new LRUCache<string, { claims: AccessTokenClaims; untilMs: number }>({ max: VERIFIED_TOKENS })
+  const verified = new LRUCache<string, VerifiedToken & { untilMs: number }>({ max: VERIFIED_TOKENS })
 
   return {
     /** A token that expires with its lifetime or with the session, whichever comes first. */
@@ -55,19 +60,17 @@ export function createAccessTokens({ clock, signingKeys, algorithm, lifetimeMs, 
       return { accessToken, expiresAt: new Date(exp * 1000), expiresIn: exp - now }
     },
 
-    /** The claims of a token whose signature and claims are good now; null otherwise. Says nothing of its session. */
-    async verify(token: string): Promise<AccessTokenClaims | null> {
+    /** The claims and the key of a token that is good now; null otherwise. Says nothing of its session. */
+    async verify(token: string): Promise<VerifiedToken | null> {
       const now = clock.now()
       const key = fingerprintOf(token)
       const known = verified.get(key)
-      if (known && known.untilMs > now.getTime()) return known.claims
+      if (known && known.untilMs > now.getTime() && (await signingKeys.find(known.kid))) return known
       const expected = { algorithm, issuer: issuer(), audience: audience(), now, findKey: signingKeys.find }
-      const claims = await verifyAccessToken(token, expected)
-      if (claims) {
-        const untilMs = Math.min(claims.exp * 1000, now.getTime() + VERIFIED_FOR_MS)
-        verified.set(key, { claims, untilMs })
-      }
-      return claims
+      const found = await verifyAccessToken(token, expected)
+      if (!found) return null
+      verified.set(key, { ...found, untilMs: Math.min(found.claims.exp * 1000, now.getTime() + VERIFIED_FOR_MS) })
+      return found
     },
   }
 }

@@ -9,6 +9,12 @@ const BY_EMAIL = `
   SELECT ${USER_COLUMNS} FROM users u WHERE u.email_normalized = $1::text
   ORDER BY u.pending_until DESC NULLS FIRST, u.created_at DESC LIMIT 1`
 
+// In one order, so that of several verifications of an address the first is through before the next one looks.
+const LOCK = `
+  SELECT u.id, u.pending_until IS NOT NULL AS "isPending" FROM users u
+  WHERE u.email_normalized = (SELECT email_normalized FROM users WHERE id = $1::uuid)
+  ORDER BY u.id FOR UPDATE`
+
 /** True when the database refused a second row with the same value of that column. */
 export const isTaken = (error: unknown, column: string): boolean =>
   error instanceof Prisma.PrismaClientKnownRequestError &&
@@ -44,15 +50,12 @@ export function createAccounts({ clock, records }: { clock: Clock; records: Reco
 
     /**
      * The address is proven: the account owns it from now on, and what else was registered for it is gone, with its
-     * sessions. Throws InvalidTokenError when another registration was proven first.
+     * tokens. Throws InvalidTokenError when another registration was proven first.
      */
     async establish(tx: Transaction, userId: string): Promise<UserRecord> {
-      const { emailNormalized } = await tx.prisma.user.findUniqueOrThrow({ where: { id: userId } })
-      const others = await tx.prisma.user.findMany({
-        where: { emailNormalized, pendingUntil: { not: null }, id: { not: userId } },
-        select: { id: true },
-      })
-      const otherIds = others.map((other) => other.id)
+      const rows = await tx.sql<{ id: string; isPending: boolean }>(LOCK, [userId])
+      if (!rows.some(({ id }) => id === userId)) throw new InvalidTokenError()
+      const otherIds = rows.filter(({ id, isPending }) => isPending && id !== userId).map(({ id }) => id)
       await tx.prisma.user.deleteMany({ where: { id: { in: otherIds } } })
       try {
         await tx.prisma.user.updateMany({ where: { id: userId }, data: { pendingUntil: null } })

@@ -3,26 +3,36 @@ import type { Clock } from '../ports.js'
 import type { AuditFilter } from './audit.js'
 import type { Feed } from './feed.js'
 import type { SessionEnds } from './session-ends.js'
+import type { SigningKeys } from './signing-keys.js'
 import type { Viewer } from './viewers.js'
+
+interface Deps {
+  feed: Feed
+  sessionEnds: SessionEnds
+  signingKeys: SigningKeys
+  clock: Clock
+}
 
 /** setTimeout's longest delay; a stream that lives longer is checked again. */
 const MAX_DELAY_MS = 2_147_483_647
 
 /** Live streams of security events, each for as long as the viewer may see it. */
-export function createAlerts({ feed, sessionEnds, clock }: { feed: Feed; sessionEnds: SessionEnds; clock: Clock }) {
+export function createAlerts({ feed, sessionEnds, signingKeys, clock }: Deps) {
   const open = new Set<() => void>()
 
-  /** Aborts when the viewer's session ends or the access token expires. */
+  /** Aborts when the viewer's session ends, the access token expires or its key is withdrawn. */
   function lifeOf(viewer: Viewer): { signal: AbortSignal; release(): void } {
     const ending = new AbortController()
     const end = () => ending.abort()
     open.add(end)
     const unwatch = sessionEnds.watch(viewer.session.id, end)
+    const unwatchKey = signingKeys.watch(viewer.tokenKid, end)
     const remainingMs = viewer.tokenExpiresAt.getTime() - clock.now().getTime()
     const timer = setTimeout(end, Math.min(Math.max(0, remainingMs), MAX_DELAY_MS))
     const release = () => {
       open.delete(end)
       unwatch()
+      unwatchKey()
       clearTimeout(timer)
     }
     ending.signal.addEventListener('abort', release, { once: true })

@@ -20,6 +20,7 @@ import { createAudit } from './audit.js'
 import { createAuthentications } from './authentications.js'
 import { createBreaches } from './breaches.js'
 import type { Database } from './database.js'
+import { createDevices } from './devices.js'
 import { createExchange } from './exchange.js'
 import { createFeed } from './feed.js'
 import { createLinks } from './links.js'
@@ -27,6 +28,7 @@ import { createLogin } from './login.js'
 import { createMails } from './mails.js'
 import { createMaintenance } from './maintenance.js'
 import { createNewPasswords } from './new-passwords.js'
+import { createNotMe, NOT_ME_LIFETIME_MS } from './not-me.js'
 import { createOneTimeTokens } from './one-time-tokens.js'
 import { createOverview } from './overview.js'
 import { createPasswordPolicy } from './password-policy.js'
@@ -64,7 +66,7 @@ export interface ServiceDeps {
 /** The object graph: every rule of the product and what it stands on. */
 export function createServices(deps: ServiceDeps) {
   const { config, db, clock, cache, bus, limiter, hasher, estimator, breaches: breachChecker, geo, jobs, log } = deps
-  const { algorithm, hmacKeys, lifetimeMs: tokenLifetimeMs } = config.jwt
+  const { algorithm, hmacKeys, lifetimeMs: tokenLifetimeMs, rotationMs } = config.jwt
   const { idleTimeoutMs, refreshGraceMs: graceMs } = config.sessions
   const historyLength = config.passwords.history
   const keys = createKeyRings(deps.secretKeys)
@@ -74,15 +76,19 @@ export function createServices(deps: ServiceDeps) {
   // The audit log announces to the feed, and the feed reads the audit log.
   const audit = createAudit({ db, clock, onRecorded: () => feed.announce() })
   const feed = createFeed({ audit, bus, log })
-  const sessionEnds = createSessionEnds({ bus, feed, log })
-  const alerts = createAlerts({ feed, sessionEnds, clock })
 
   const records = createRecords({ cache, sql: db.sql })
   forgetFromLog(feed, records)
-  const links = createLinks(deps.frontendUrl)
-  const mails = createMails({ jobs, keys: keys('mail'), links })
+  const sessionEnds = createSessionEnds({ bus, feed, records, log })
+  const links = createLinks(deps.frontendUrl, deps.publicUrl)
+  const lifetimes = { ...config.oneTimeTokens, NOT_ME: NOT_ME_LIFETIME_MS }
+  const oneTimeTokens = createOneTimeTokens({ db, clock, keys: keys('one-time-code'), lifetimes })
+  const mails = createMails({ jobs, keys: keys('mail'), links, oneTimeTokens })
   const sessions = createSessions({ db, clock, audit, records, bus, lifetimes: config.sessions })
-  const signingKeys = createSigningKeys({ db, clock, keys: keys('signing-keys'), algorithm, hmacKeys, tokenLifetimeMs })
+  const signingKeys = createSigningKeys({
+    ...{ db, clock, bus, keys: keys('signing-keys'), algorithm, hmacKeys, tokenLifetimeMs, rotationMs },
+  })
+  const alerts = createAlerts({ feed, sessionEnds, signingKeys, clock })
   const accessTokens = createAccessTokens({
     clock,
     signingKeys,
@@ -95,19 +101,19 @@ export function createServices(deps: ServiceDeps) {
   const viewers = createViewers({ clock, accessTokens, sessions, records })
 
   const throttle = createThrottle({ clock, audit, mails, keys: keys('throttle'), ...config.lockout })
-  const login = createLogin({ db, clock, audit, records, sessions, authentications, throttle, mails, hasher })
+  const devices = createDevices({ clock, keys: keys('device') })
+  const login = createLogin({ db, clock, audit, records, sessions, authentications, throttle, devices, mails, hasher })
   const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
   const refresh = createRefresh({ db, clock, audit, records, sessions, authentications, mails, rotations, graceMs })
 
   const accounts = createAccounts({ clock, records })
   const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })
-  const lifetimes = config.oneTimeTokens
-  const oneTimeTokens = createOneTimeTokens({ db, clock, keys: keys('one-time-code'), lifetimes })
   const breaches = createBreaches({ db, audit, jobs, breaches: breachChecker, keys: keys('breach-check') })
   const newPasswords = createNewPasswords({ policy, hasher, breaches })
   const mailed = { db, clock, audit, accounts, mails, links, oneTimeTokens, newPasswords }
   const registration = createRegistration({
     ...mailed,
+    ...{ hasher, sessions },
     requireVerifiedEmail: config.requireVerifiedEmail,
     verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
   })
@@ -115,6 +121,8 @@ export function createServices(deps: ServiceDeps) {
     ...{ ...mailed, policy, hasher, records, sessions, authentications, throttle, historyLength },
   })
   const exchange = createExchange({ db, audit, records, sessions, authentications, oneTimeTokens })
+  const rateLimits = createRateLimits({ limits: config.rateLimits, limiter, audit, db, log })
+  const notMe = createNotMe({ ...mailed, records, sessions, hasher, rateLimits })
   const profiles = createProfiles({ db, audit, accounts, records })
 
   return {
@@ -130,15 +138,17 @@ export function createServices(deps: ServiceDeps) {
     signingKeys,
     accessTokens,
     viewers,
+    devices,
     login,
     refresh,
     policy,
     registration,
     passwords,
     exchange,
+    notMe,
     profiles,
     overview: createOverview({ db, clock, idleTimeoutMs }),
-    rateLimits: createRateLimits({ limits: config.rateLimits, limiter, audit, db, log }),
+    rateLimits,
     breaches,
     administration: createAdministration({
       ...{ db, clock, audit, accounts, newPasswords, records, sessions, throttle },

@@ -5,6 +5,7 @@ import type { Audit, AuditEntry } from './audit.js'
 import type { Authentication, Authentications } from './authentications.js'
 import { type Client, describeDevice, originOf } from './client.js'
 import type { Database } from './database.js'
+import type { Devices } from './devices.js'
 import type { Mails } from './mails.js'
 import { type Records, USER_COLUMNS, type UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
@@ -18,6 +19,7 @@ interface Deps {
   sessions: Sessions
   authentications: Authentications
   throttle: Throttle
+  devices: Devices
   mails: Mails
   hasher: PasswordHasher
 }
@@ -27,6 +29,7 @@ export interface Credentials {
   password: string
   rememberMe: boolean
   deviceName: string | null
+  deviceCookie: string | null
 }
 
 /** The account behind an identifier, if any, with what its login depends on. */
@@ -35,8 +38,15 @@ interface Candidate extends UserRecord {
   isKnownDevice: boolean
   hasSessions: boolean
 }
+interface Row {
+  account: Candidate | null
+  lockedUntil: Date | null
+  deviceLockedUntil: Date | null
+}
 interface Found {
   account: Candidate | null
+  /** What its failures count against: the known device, else the account, else the identifier. */
+  throttleKey: string
   lockedUntil: Date | null
 }
 
@@ -49,10 +59,13 @@ const find = (column: 'email_normalized' | 'username_normalized') => `
     FROM users u WHERE u.${column} = $1::text
     ORDER BY u.pending_until DESC NULLS FIRST, u.created_at DESC LIMIT 1
   )
-  SELECT row_to_json(account) AS account, throttle.locked_until AS "lockedUntil"
+  SELECT row_to_json(account) AS account, throttle.locked_until AS "lockedUntil",
+         device.locked_until AS "deviceLockedUntil"
   FROM (SELECT) AS one LEFT JOIN account ON true
   LEFT JOIN login_throttles throttle
-    ON throttle.key = coalesce('user:' || account.id, $2::text) AND throttle.locked_until > $4::timestamptz`
+    ON throttle.key = coalesce('user:' || account.id, $2::text) AND throttle.locked_until > $4::timestamptz
+  LEFT JOIN login_throttles device
+    ON device.key = 'device:' || $5::text || ':' || account.id AND device.locked_until > $4::timestamptz`
 const BY_EMAIL = find('email_normalized')
 const BY_USERNAME = find('username_normalized')
 
@@ -60,20 +73,29 @@ const BY_USERNAME = find('username_normalized')
 type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' | 'EMAIL_NOT_VERIFIED' | 'OVERTAKEN'
 
 export function createLogin(deps: Deps) {
-  const { db, clock, audit, records, sessions, authentications, throttle, mails, hasher } = deps
+  const { db, clock, audit, records, sessions, authentications, throttle, devices, mails, hasher } = deps
   /** A hash that no password fits, made with today's parameters: checking it takes as long as checking a real one. */
   let dummyHash: Promise<string> | undefined
 
-  async function locate(client: Client, identifier: string): Promise<Found> {
+  async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
     const key = normalizeIdentifier(identifier)
-    const [row] = await db.sql<Found>(identifier.includes('@') ? BY_EMAIL : BY_USERNAME, [
+    const unknownKey = throttle.keyOfUnknown(identifier)
+    const device = devices.read(deviceCookie)
+    const [row] = await db.sql<Row>(identifier.includes('@') ? BY_EMAIL : BY_USERNAME, [
       key,
-      throttle.keyOfUnknown(identifier),
+      unknownKey,
       describeDevice(client.userAgent).fingerprint,
       clock.now(),
+      device?.id ?? null,
     ])
-    if (row?.account) records.reviveUser(row.account)
-    return { account: row?.account ?? null, lockedUntil: row?.lockedUntil ?? null }
+    if (!row?.account) return { account: null, throttleKey: unknownKey, lockedUntil: row?.lockedUntil ?? null }
+    const { account, lockedUntil, deviceLockedUntil } = row
+    records.reviveUser(account)
+    if (!device || !devices.isKnown(device, account)) {
+      return { account, throttleKey: throttle.keyOfAccount(account.id), lockedUntil }
+    }
+    account.isKnownDevice = true
+    return { account, throttleKey: throttle.keyOfDevice(device.id, account.id), lockedUntil: deviceLockedUntil }
   }
 
   const failure = (account: Candidate | null, reason: Refusal): AuditEntry => ({
@@ -83,16 +105,10 @@ export function createLogin(deps: Deps) {
   })
 
   /** Counts the failure, unless it says nothing about the password, and refuses. */
-  async function reject(
-    client: Client,
-    identifier: string,
-    account: Candidate | null,
-    reason: Refusal,
-  ): Promise<never> {
+  async function reject(client: Client, { account, throttleKey }: Found, reason: Refusal): Promise<never> {
     const lockedUntil = await db.transaction(async (tx) => {
       await audit.record(tx, client, failure(account, reason))
-      const key = account ? throttle.keyOfAccount(account.id) : throttle.keyOfUnknown(identifier)
-      return throttle.countFailure(tx, client, key, account)
+      return throttle.countFailure(tx, client, throttleKey, account)
     })
     throw lockedUntil ? new AccountLockedError(lockedUntil, clock.now()) : new InvalidCredentialsError()
   }
@@ -114,7 +130,12 @@ export function createLogin(deps: Deps) {
     return isMatch && account !== null
   }
 
-  async function succeed(client: Client, account: Candidate, input: Credentials): Promise<Authentication> {
+  async function succeed(
+    client: Client,
+    account: Candidate,
+    throttleKey: string,
+    input: Credentials,
+  ): Promise<Authentication> {
     const rehashed = hasher.needsRehash(account.passwordHash) ? await hasher.hash(input.password) : null
     const isNewDevice = account.hasSessions && !account.isKnownDevice
     const device = describeDevice(client.userAgent)
@@ -126,7 +147,7 @@ export function createLogin(deps: Deps) {
       rememberMe: input.rememberMe,
       amr: ['pwd'],
       events,
-      guard: { passwordHash: account.passwordHash, throttleKey: throttle.keyOfAccount(account.id) },
+      guard: { passwordHash: account.passwordHash, throttleKey },
     }
     // Nearly every login is one statement; only what happens seldom needs a transaction around it.
     const opened =
@@ -148,22 +169,23 @@ export function createLogin(deps: Deps) {
      * after a correct password, EmailNotVerifiedError.
      */
     async withPassword(client: Client, input: Credentials): Promise<Authentication> {
-      const { account, lockedUntil } = await locate(client, input.identifier)
+      const found = await locate(client, input)
+      const { account, throttleKey, lockedUntil } = found
       if (lockedUntil) {
         await audit.record(db, client, failure(account, 'LOCKED'))
         throw new AccountLockedError(lockedUntil, clock.now())
       }
       const isMatch = await isCorrect(account, input.password)
       if (!isMatch || !account) {
-        return reject(client, input.identifier, account, account ? 'WRONG_PASSWORD' : 'UNKNOWN_ACCOUNT')
+        return reject(client, found, account ? 'WRONG_PASSWORD' : 'UNKNOWN_ACCOUNT')
       }
-      if (!account.isActive) return reject(client, input.identifier, account, 'DEACTIVATED')
+      if (!account.isActive) return reject(client, found, 'DEACTIVATED')
       if (account.pendingUntil) {
         await audit.record(db, client, failure(account, 'EMAIL_NOT_VERIFIED'))
         throw new EmailNotVerifiedError()
       }
       try {
-        return await succeed(client, account, input)
+        return await succeed(client, account, throttleKey, input)
       } catch (error) {
         // Locked, deactivated or given another password while this one was being checked.
         if (error instanceof DomainError) await audit.record(db, client, failure(account, 'OVERTAKEN'))

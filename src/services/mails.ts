@@ -1,13 +1,15 @@
 import type { KeyRing } from '../crypto/key-ring.js'
 import { open, seal } from '../crypto/secrets.js'
-import type { EmailData, EmailKind } from '../emails/kinds.js'
+import { type EmailData, type EmailKind, WITH_NOT_ME } from '../emails/kinds.js'
 import { renderEmail } from '../emails/render.js'
 import { displayNameOf } from '../identifiers.js'
 import type { Jobs, MailMessage } from '../ports.js'
 import type { Transaction } from './database.js'
 import type { Links } from './links.js'
+import type { OneTimeTokens } from './one-time-tokens.js'
 
 interface Recipient {
+  id: string
   email: string
   displayName: string | null
   username: string | null
@@ -21,21 +23,37 @@ interface Letter {
   recipient: { email: string; displayName: string; locale: string; timezone: string }
 }
 
+interface Deps {
+  jobs: Jobs
+  keys: KeyRing
+  links: Links
+  oneTimeTokens: OneTimeTokens
+}
+
 const CONTEXT = 'mail'
 
 /** Outgoing mail: enqueued with the change that caused it, written and sent by a job. */
-export function createMails({ jobs, keys, links }: { jobs: Jobs; keys: KeyRing; links: Links }) {
+export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
+  /** A mail about what others may have done brings the means against it. */
+  async function notMe(tx: Transaction, userId: string) {
+    const { token, lifetimeSeconds } = await oneTimeTokens.issueLink(tx, userId, 'NOT_ME')
+    return { notMeLink: links.notMe(token), notMeSeconds: lifetimeSeconds }
+  }
+
   return {
     /** The mail exists exactly when the transaction commits. Waiting jobs hold it encrypted: it may carry a token. */
     async send<K extends EmailKind>(
       tx: Transaction,
       to: Recipient,
       kind: K,
-      data: Omit<EmailData[K], 'loginLink' | 'resetLink'>,
+      data: Omit<EmailData[K], 'loginLink' | 'resetLink' | 'notMeLink' | 'notMeSeconds'>,
     ): Promise<void> {
       const { email, locale, timezone } = to
       const recipient = { email, displayName: displayNameOf(to), locale, timezone }
-      const ways = { loginLink: links.home(), resetLink: links.resetPassword() }
+      const ways = {
+        ...{ loginLink: links.home(), resetLink: links.resetPassword() },
+        ...(WITH_NOT_ME.has(kind) && (await notMe(tx, to.id))),
+      }
       const letter = { kind, data: { ...data, ...ways }, recipient }
       const sealed = seal(keys.current, JSON.stringify(letter), CONTEXT).toString('base64')
       await jobs.enqueue(tx.sql, 'send-email', { sealed })

@@ -21,13 +21,24 @@ export interface FoundToken {
 
 /** After this many wrong codes the code is dead (ASVS 6.6.3); the link of the same mail cannot be guessed. */
 const MAX_CODE_TRIES = 5
+/** So often may codes be compared for one address in a day, over all its mails and registrations. */
+const MAX_ADDRESS_TRIES = 20
 
-// The try is counted before the code is compared, so that concurrent guesses gain nothing.
+// The try is counted before the code is compared, and the rows are locked before they are counted, so that concurrent
+// guesses gain nothing. A guess is compared with the code of every registration of the address, and counts for each.
 const COUNT_TRY = `
-  UPDATE one_time_tokens t SET code_tries = code_tries + 1
-  FROM users u
-  WHERE u.email_normalized = $1::text AND t.user_id = u.id AND t.purpose = $2::text::one_time_purpose
-    AND t.used_at IS NULL AND t.expires_at > $3::timestamptz AND t.code_hash IS NOT NULL AND t.code_tries < ${MAX_CODE_TRIES}
+  WITH mailed AS MATERIALIZED (
+    SELECT t.id, t.code_tries,
+           t.used_at IS NULL AND t.expires_at > $3::timestamptz AND t.code_tries < ${MAX_CODE_TRIES} AS is_live
+    FROM users u JOIN one_time_tokens t ON t.user_id = u.id
+    WHERE u.email_normalized = $1::text AND t.purpose = $2::text::one_time_purpose AND t.code_hash IS NOT NULL
+      AND (t.expires_at > $3::timestamptz OR t.created_at > $3::timestamptz - interval '1 day')
+    ORDER BY t.id FOR UPDATE OF t
+  )
+  UPDATE one_time_tokens t SET code_tries = t.code_tries + 1
+  FROM mailed
+  WHERE t.id = mailed.id AND mailed.is_live
+    AND (SELECT sum(code_tries) + count(*) FILTER (WHERE is_live) FROM mailed) <= ${MAX_ADDRESS_TRIES}
   RETURNING t.id, t.user_id AS "userId", t.code_hash AS "codeHash"`
 
 const UNCOUNT_TRY = 'UPDATE one_time_tokens SET code_tries = code_tries - 1 WHERE id = $1::uuid'
@@ -78,6 +89,17 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
         },
       })
       return { token, code, lifetimeSeconds: Math.floor(lifetimes[purpose] / 1000) }
+    },
+
+    /** Makes a token without a code. Earlier ones stay good: each mail has a link of its own. */
+    async issueLink(tx: Transaction, userId: string, purpose: 'NOT_ME'): Promise<Omit<IssuedToken, 'code'>> {
+      const now = clock.now()
+      const token = randomToken()
+      const expiresAt = new Date(now.getTime() + lifetimes[purpose])
+      await tx.prisma.oneTimeToken.create({
+        data: { userId, purpose, tokenHash: sha256(token), createdAt: now, expiresAt },
+      })
+      return { token, lifetimeSeconds: Math.floor(lifetimes[purpose] / 1000) }
     },
 
     /** Looks a proof up without using it. Null for one that is unknown, used, expired or tried too often. */

@@ -36,7 +36,7 @@ const SUSPICIOUS = `
 const COUNTS = `
   SELECT (SELECT count(*)::int FROM sessions
           WHERE ended_at IS NULL AND expires_at > $1::timestamptz AND last_activity_at > $2::timestamptz) AS "activeSessions",
-         (SELECT count(*)::int FROM login_throttles
+         (SELECT count(DISTINCT user_id)::int FROM login_throttles
           WHERE user_id IS NOT NULL AND locked_until > $1::timestamptz) AS "lockedAccounts"`
 
 /** A width that divides the window into a readable number of buckets. */

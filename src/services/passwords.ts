@@ -99,10 +99,10 @@ export function createPasswords(deps: Deps) {
     const { passwordHash, ...owner } = await db.prisma.user.findUniqueOrThrow({ where: { id: found.userId } })
     const accepted = await newPasswords.accept(next, { ...owner, history: await historyOf(found.userId) })
     return db.transaction(async (tx) => {
-      if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
-      if (!(await replace(tx, found.userId, passwordHash, accepted))) throw new InvalidTokenError()
       // Whoever reads the mails of an address owns it.
       const user = await accounts.establish(tx, found.userId)
+      if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
+      if (!(await replace(tx, found.userId, passwordHash, accepted))) throw new InvalidTokenError()
       const ended = await sessions.end(tx, client, user.id, 'PASSWORD_RESET')
       await throttle.clear(tx, client, user.id)
       const metadata = { terminatedSessions: ended.length }

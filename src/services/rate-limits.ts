@@ -1,12 +1,12 @@
 import type { Log, RateLimitStore, RateLimitVerdict } from '../ports.js'
-import type { RateLimit, RateLimitSubject, RateLimits } from '../rate-limits.js'
+import type { RateLimits as Limits, RateLimit, RateLimitSubject } from '../rate-limits.js'
 import type { Audit } from './audit.js'
 import type { Client } from './client.js'
 import type { Database } from './database.js'
 
 interface Deps {
   /** Null: no limits. */
-  limits: RateLimits | null
+  limits: Limits | null
   limiter: RateLimitStore
   audit: Audit
   db: Database
@@ -47,3 +47,5 @@ export function createRateLimits({ limits, limiter, audit, db, log }: Deps) {
     },
   }
 }
+
+export type RateLimits = ReturnType<typeof createRateLimits>

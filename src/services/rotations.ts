@@ -29,8 +29,8 @@ interface Deps {
 const MAX_TOGETHER = 64
 
 // One statement, so that of many concurrent presentations of one token exactly one rotates it: the others wait for the
-// row, find it no longer LIVE, and claim nothing. The order of the steps is ours, not the planner's: tokens, then
-// sessions, each in order, so that two statements never wait for each other.
+// row of the session, find the token no longer LIVE, and claim nothing. The order of the steps is ours, not the
+// planner's: sessions, in order, before their tokens, as everywhere, so that two statements never wait for each other.
 const rotate = (whenLocked: '' | 'SKIP LOCKED') => `
   WITH input AS MATERIALIZED (
     SELECT decode(hash, 'base64') AS hash, decode("successorHash", 'base64') AS successor_hash,
@@ -40,7 +40,6 @@ const rotate = (whenLocked: '' | 'SKIP LOCKED') => `
   ), presented AS MATERIALIZED (
     SELECT hash, session_id FROM refresh_tokens
     WHERE hash = ANY(ARRAY(SELECT hash FROM input)) AND state = 'LIVE'
-    ORDER BY hash FOR UPDATE ${whenLocked}
   ), live AS MATERIALIZED (
     SELECT s.id AS session_id, s.user_id FROM sessions s
     WHERE s.id = ANY(ARRAY(SELECT session_id FROM presented)) AND s.ended_at IS NULL
@@ -51,7 +50,7 @@ const rotate = (whenLocked: '' | 'SKIP LOCKED') => `
     UPDATE refresh_tokens t
     SET state = 'ROTATED', rotated_at = $2::timestamptz, sealed_successor = input.sealed_successor
     FROM presented JOIN live USING (session_id) JOIN input ON input.hash = presented.hash
-    WHERE t.hash = presented.hash
+    WHERE t.hash = presented.hash AND t.state = 'LIVE'
     RETURNING t.hash, input.successor_hash, input.events, live.session_id, live.user_id
   ), successor AS (
     INSERT INTO refresh_tokens (hash, session_id, parent_hash, state, created_at)

@@ -1,12 +1,14 @@
 import type { EventBus, Log } from '../ports.js'
 import type { Feed } from './feed.js'
+import type { Records } from './records.js'
 import { SESSIONS_ENDED } from './sessions.js'
 
 /**
  * Tells holders of open connections that a session has ended: at once through the bus and, should that message be lost,
  * from the audit log, where every end of a session is written.
  */
-export function createSessionEnds({ bus, feed, log }: { bus: EventBus; feed: Feed; log: Log }) {
+export function createSessionEnds(deps: { bus: EventBus; feed: Feed; records: Records; log: Log }) {
+  const { bus, feed, records, log } = deps
   const watchers = new Map<string, Set<() => void>>()
 
   function notify(sessionId: string): void {
@@ -28,14 +30,28 @@ export function createSessionEnds({ bus, feed, log }: { bus: EventBus; feed: Fee
   })
 
   return {
-    /** Calls the listener once, when the session ends. Returns the function that stops watching. */
+    /**
+     * Calls the listener once, when the session ends, also when it has ended since the caller looked. Returns the
+     * function that stops watching.
+     */
     watch(sessionId: string, listener: () => void): () => void {
       const listeners = watchers.get(sessionId) ?? new Set()
       watchers.set(sessionId, listeners.add(listener))
-      return () => {
+      const unwatch = () => {
         listeners.delete(listener)
         if (listeners.size === 0 && watchers.get(sessionId) === listeners) watchers.delete(sessionId)
       }
+      const lookAgain = async () => {
+        const session = await records.freshSession(sessionId)
+        if (!session || session.endedAt) notify(sessionId)
+      }
+      lookAgain().catch((error) => {
+        log.warn({ err: error }, 'A session could not be looked up again: its connection is closed')
+        const isWatching = listeners.has(listener)
+        unwatch()
+        if (isWatching) listener()
+      })
+      return unwatch
     },
   }
 }

@@ -67,6 +67,9 @@ const list = (order: 'ASC' | 'DESC') => `
 export const NEWEST_FIRST = list('DESC')
 export const OLDEST_FIRST = list('ASC')
 
+/** Before the tokens of a session, as everywhere: two transactions never wait for each other. */
+export const LOCK = 'SELECT FROM sessions WHERE id = $1::uuid FOR NO KEY UPDATE'
+
 export const TOUCH = `
   UPDATE sessions SET last_activity_at = $2::timestamptz
   WHERE id = $1::uuid AND ended_at IS NULL AND last_activity_at < $2::timestamptz - interval '1 minute'`

@@ -9,7 +9,7 @@ import type { Audit, AuditEntry } from './audit.js'
 import { type Client, describeDevice } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { Records, SessionRecord } from './records.js'
-import { END, NEWEST_FIRST, OLDEST_FIRST, OPEN, TOUCH } from './session-statements.js'
+import { END, LOCK, NEWEST_FIRST, OLDEST_FIRST, OPEN, TOUCH } from './session-statements.js'
 
 interface Deps {
   db: Database
@@ -189,6 +189,8 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
     async reissue(tx: Transaction, sessionId: string): Promise<string> {
       const now = clock.now()
       const refreshToken = newRefreshToken()
+      // A rotation holds this lock until its successor can be seen; what comes later finds no token of its own.
+      await tx.sql(LOCK, [sessionId])
       await tx.prisma.refreshToken.deleteMany({ where: { sessionId } })
       await tx.prisma.refreshToken.create({
         data: { hash: sha256(refreshToken), sessionId, state: 'LIVE', createdAt: now },

@@ -3,18 +3,21 @@ import type { JwtAlgorithm, VerificationKey } from '../crypto/jwt.js'
 import type { KeyRing } from '../crypto/key-ring.js'
 import { open, seal, sha256 } from '../crypto/secrets.js'
 import type { SigningKey } from '../generated/prisma/client.js'
-import type { Clock } from '../ports.js'
+import type { Clock, EventBus } from '../ports.js'
 import type { Database, Transaction } from './database.js'
 
 interface Deps {
   db: Database
   clock: Clock
+  bus: EventBus
   keys: KeyRing
   algorithm: JwtAlgorithm
   /** The secrets of HS256: the first signs, all verify. */
   hmacKeys: readonly string[]
   /** How long a token lives: a retired key verifies for this long. */
   tokenLifetimeMs: number
+  /** The age at which the schedule replaces the signing key. Null: never. */
+  rotationMs: number | null
 }
 
 interface LoadedKey extends VerificationKey {
@@ -26,15 +29,33 @@ interface LoadedKey extends VerificationKey {
 
 /** Serialises the first start of several processes. */
 const LOCK = 7270736902
-const RELOAD_MS = 60_000
+/** The bus's channel on which a process says that it has changed the keys. */
+const KEYS_CHANGED = 'signing-keys-changed'
+/** What is known of the keys is believed for so long, should that message be lost: a withdrawn one is refused by then. */
+const BELIEVED_MS = 1000
 /** An unknown `kid` may belong to a key that another process has just made; ask no more often than this. */
-const UNKNOWN_KID_RELOAD_MS = 1000
+const UNKNOWN_KID_RELOAD_MS = 100
+/** While connections are open, somebody has to look. */
+const WATCH_MS = 500
+/** Beyond its last token: another process may sign with a retired key until it notices, and clocks differ. */
+const OVERLAP_MS = 60_000
 const sealContext = (kid: string) => `signing-key:${kid}`
 
-/** The keys of access tokens: made and stored encrypted at first start, rotated with overlap. */
-export function createSigningKeys({ db, clock, keys, algorithm, hmacKeys, tokenLifetimeMs }: Deps) {
-  let loaded: readonly LoadedKey[] = []
-  let loadedAt = 0
+/** The keys of access tokens: made and stored encrypted at first start, rotated with overlap, withdrawn at once. */
+export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, tokenLifetimeMs, rotationMs }: Deps) {
+  const isFixed = algorithm === 'HS256'
+  let loaded: readonly LoadedKey[] = isFixed ? hmacKeys.map(hmacKey) : []
+  let loadedAt = Number.NEGATIVE_INFINITY
+  let loading: Promise<void> | undefined
+  /** Who is told when a key is withdrawn, by its `kid`. */
+  const watchers = new Map<string, Set<() => void>>()
+  let watch: NodeJS.Timeout | undefined
+  /** How many changes were announced: what was read before one is read again. */
+  let changes = 0
+  bus.subscribe(KEYS_CHANGED, () => {
+    changes += 1
+    loadedAt = Number.NEGATIVE_INFINITY
+  })
 
   async function loadRow(row: SigningKey): Promise<LoadedKey> {
     const sealed = open(keys.all, row.sealedPrivate, sealContext(row.kid))
@@ -53,19 +74,44 @@ export function createSigningKeys({ db, clock, keys, algorithm, hmacKeys, tokenL
     return { kid, algorithm, key, signingKey: key, publicJwk: null, isRetired: index > 0 }
   }
 
-  async function reload(): Promise<void> {
-    loadedAt = clock.now().getTime()
-    if (algorithm === 'HS256') {
-      loaded = hmacKeys.map(hmacKey)
-      return
-    }
-    // Another process may have signed with it until it noticed that it was retired.
-    const verifiesSince = new Date(loadedAt - tokenLifetimeMs - RELOAD_MS)
+  async function load(): Promise<void> {
+    const [startedAt, seen] = [clock.now().getTime(), changes]
+    const verifiesSince = new Date(startedAt - tokenLifetimeMs - OVERLAP_MS)
     const rows = await db.prisma.signingKey.findMany({
       where: { algorithm, OR: [{ retiredAt: null }, { retiredAt: { gt: verifiesSince } }] },
       orderBy: { createdAt: 'desc' },
     })
-    loaded = await Promise.all(rows.map(loadRow))
+    const read = rows.map((row) => {
+      const key = known(row.kid)
+      return key ? { ...key, isRetired: row.retiredAt !== null } : loadRow(row)
+    })
+    loaded = await Promise.all(read)
+    if (seen !== changes) return load()
+    loadedAt = startedAt
+    for (const [kid, listeners] of watchers) {
+      if (!known(kid)) for (const listener of listeners) listener()
+    }
+  }
+
+  const known = (kid: string) => loaded.find((key) => key.kid === kid)
+
+  /** One look for all who ask at the same time. When it fails, so do they: what is no longer known is not believed. */
+  async function notOlderThan(ageMs: number): Promise<void> {
+    const age = clock.now().getTime() - loadedAt
+    if (isFixed || (age >= 0 && age <= ageMs)) return
+    loading ??= load().finally(() => {
+      loading = undefined
+    })
+    await loading
+  }
+
+  async function change<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    const result = await db.transaction(async (tx) => {
+      await tx.sql('SELECT pg_advisory_xact_lock($1::bigint)::text', [LOCK])
+      return work(tx)
+    })
+    bus.publish(KEYS_CHANGED, '')
+    return result
   }
 
   async function create(tx: Transaction): Promise<string> {
@@ -80,56 +126,87 @@ export function createSigningKeys({ db, clock, keys, algorithm, hmacKeys, tokenL
     return kid
   }
 
-  const isOlderThan = (ageMs: number) => clock.now().getTime() - loadedAt > ageMs
+  /** Makes a new key and retires the others. */
+  async function replace(tx: Transaction): Promise<string> {
+    const where = { algorithm, retiredAt: null }
+    await tx.prisma.signingKey.updateMany({ where, data: { retiredAt: clock.now() } })
+    return create(tx)
+  }
+
+  const current = (tx: Transaction) =>
+    tx.prisma.signingKey.findFirst({ where: { algorithm, retiredAt: null }, orderBy: { createdAt: 'desc' } })
 
   return {
     /** Makes the first key where there is none. Call before serving. */
     async prepare(): Promise<void> {
-      await reload()
+      await notOlderThan(0)
       if (loaded.some((key) => !key.isRetired)) return
-      await db.transaction(async (tx) => {
-        await tx.sql('SELECT pg_advisory_xact_lock($1::bigint)::text', [LOCK])
-        const isMade = await tx.prisma.signingKey.count({ where: { algorithm, retiredAt: null } })
-        if (!isMade) await create(tx)
-      })
-      await reload()
+      await change(async (tx) => (await current(tx))?.kid ?? create(tx))
     },
 
     /** The newest key that may sign. */
     async signer(): Promise<LoadedKey> {
-      if (isOlderThan(RELOAD_MS)) await reload()
-      const current = loaded.find((key) => !key.isRetired)
-      if (!current) throw new Error('There is no signing key')
-      return current
+      await notOlderThan(BELIEVED_MS)
+      const newest = loaded.find((key) => !key.isRetired)
+      if (!newest) throw new Error('There is no signing key')
+      return newest
     },
 
     /** The key of that `kid`, if it may still verify. */
     async find(kid: string): Promise<LoadedKey | null> {
-      const found = loaded.find((key) => key.kid === kid)
-      if (found && !isOlderThan(RELOAD_MS)) return found
-      if (isOlderThan(UNKNOWN_KID_RELOAD_MS)) await reload()
-      return loaded.find((key) => key.kid === kid) ?? null
+      await notOlderThan(BELIEVED_MS)
+      if (!known(kid)) await notOlderThan(UNKNOWN_KID_RELOAD_MS)
+      return known(kid) ?? null
+    },
+
+    /** Calls the listener within a second, perhaps more than once, when the key is withdrawn. Returns what ends the watch. */
+    watch(kid: string, listener: () => void): () => void {
+      const listeners = watchers.get(kid) ?? new Set()
+      watchers.set(kid, listeners.add(listener))
+      // A look that fails is followed by the next one.
+      watch ??= setInterval(() => notOlderThan(WATCH_MS / 2).catch(() => {}), WATCH_MS).unref()
+      return () => {
+        listeners.delete(listener)
+        if (listeners.size === 0 && watchers.get(kid) === listeners) watchers.delete(kid)
+        if (watchers.size > 0) return
+        clearInterval(watch)
+        watch = undefined
+      }
     },
 
     /** The public keys (RFC 7517); none with HS256. */
     async jwks(): Promise<{ keys: JWK[] }> {
-      if (isOlderThan(RELOAD_MS)) await reload()
+      await notOlderThan(BELIEVED_MS)
       return { keys: loaded.flatMap((key) => (key.publicJwk ? [key.publicJwk] : [])) }
     },
 
     /** Makes a new key and retires the others. Tokens that they signed stay valid until they expire. */
     async rotate(): Promise<string> {
-      if (algorithm === 'HS256') throw new Error('HS256 keys are rotated by putting a new one first in JWT_SIGNING_KEY')
-      const kid = await db.transaction(async (tx) => {
-        await tx.sql('SELECT pg_advisory_xact_lock($1::bigint)::text', [LOCK])
-        await tx.prisma.signingKey.updateMany({
-          where: { algorithm, retiredAt: null },
-          data: { retiredAt: clock.now() },
-        })
-        return create(tx)
+      if (isFixed) throw new Error('HS256 keys are rotated by putting a new one first in JWT_SIGNING_KEY')
+      return change(replace)
+    },
+
+    /** Rotates when the signing key is as old as the schedule allows. Returns the new key's `kid`, or null. */
+    async rotateIfDue(): Promise<string | null> {
+      if (isFixed || rotationMs === null) return null
+      const madeBefore = new Date(clock.now().getTime() - rotationMs)
+      return change(async (tx) => {
+        const newest = await current(tx)
+        return newest && newest.createdAt <= madeBefore ? replace(tx) : null
       })
-      await reload()
-      return kid
+    },
+
+    /** Withdraws a key: its tokens are refused from now on. Returns the `kid` of the key that signs: a new one, if need be. */
+    async revoke(kid: string): Promise<string> {
+      if (isFixed) throw new Error('HS256 keys are withdrawn by removing them from JWT_SIGNING_KEY')
+      return change(async (tx) => {
+        const { count } = await tx.prisma.signingKey.deleteMany({ where: { kid } })
+        if (count === 0) {
+          const known = await tx.prisma.signingKey.findMany({ select: { kid: true }, orderBy: { createdAt: 'desc' } })
+          throw new Error(`There is no signing key ${kid}. There are: ${known.map((key) => key.kid).join(', ')}`)
+        }
+        return (await current(tx))?.kid ?? create(tx)
+      })
     },
   }
 }

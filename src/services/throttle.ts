@@ -3,7 +3,7 @@ import { hmac } from '../crypto/secrets.js'
 import { normalizeIdentifier } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import type { Audit } from './audit.js'
-import type { Client } from './client.js'
+import { type Client, originOf } from './client.js'
 import type { Transaction } from './database.js'
 import type { Mails } from './mails.js'
 import type { UserRecord } from './records.js'
@@ -30,12 +30,15 @@ const COUNT = `
     END
   RETURNING failures, locked_until AS "lockedUntil"`
 
-const CLEAR = 'DELETE FROM login_throttles WHERE key = $1::text RETURNING locked_until AS "lockedUntil"'
+// The account's own and those of its known devices.
+const CLEAR = 'DELETE FROM login_throttles WHERE user_id = $1::uuid RETURNING locked_until AS "lockedUntil"'
 
 /** Lockout after consecutive failures: the same for identifiers that have an account and for those that have none. */
 export function createThrottle({ clock, audit, mails, keys, threshold, durationMs }: Deps) {
   return {
     keyOfAccount: (userId: string): string => `user:${userId}`,
+    /** A lane of its own for a device that the account is known on: what strangers do elsewhere does not reach it. */
+    keyOfDevice: (deviceId: string, userId: string): string => `device:${deviceId}:${userId}`,
     keyOfUnknown: (identifier: string): string =>
       `identifier:${hmac(keys.current, normalizeIdentifier(identifier)).toString('base64url')}`,
 
@@ -52,17 +55,18 @@ export function createThrottle({ clock, audit, mails, keys, threshold, durationM
       ])
       const lockedUntil = row?.lockedUntil ?? null
       if (row?.failures === threshold && lockedUntil) {
-        const metadata = { lockedUntil: lockedUntil.toISOString() }
+        const metadata = { lockedUntil: lockedUntil.toISOString(), onKnownDevice: key.startsWith('device:') }
         await audit.record(tx, client, { type: 'ACCOUNT_LOCKED', userId: user?.id ?? null, metadata })
-        if (user) await mails.send(tx, user, 'account-locked', { lockedUntil: lockedUntil.toISOString() })
+        const what = { ...originOf(client, now), lockedUntil: lockedUntil.toISOString() }
+        if (user) await mails.send(tx, user, 'account-locked', what)
       }
       return lockedUntil
     },
 
     /** Forgets the failures. Records ACCOUNT_UNLOCKED when that ends a lock; returns whether it did. */
     async clear(tx: Transaction, client: Client, userId: string): Promise<boolean> {
-      const [row] = await tx.sql<{ lockedUntil: Date | null }>(CLEAR, [`user:${userId}`])
-      const wasLocked = row?.lockedUntil != null && row.lockedUntil > clock.now()
+      const rows = await tx.sql<{ lockedUntil: Date | null }>(CLEAR, [userId])
+      const wasLocked = rows.some(({ lockedUntil }) => lockedUntil !== null && lockedUntil > clock.now())
       if (wasLocked) await audit.record(tx, client, { type: 'ACCOUNT_UNLOCKED', userId })
       return wasLocked
     },

@@ -10,6 +10,8 @@ export interface Viewer {
   session: SessionRecord
   /** When the access token that said so expires. */
   tokenExpiresAt: Date
+  /** Of the key that signed it. */
+  tokenKid: string
 }
 
 interface Deps {
@@ -45,12 +47,13 @@ export function createViewers({ clock, accessTokens, sessions, records }: Deps) 
   return {
     /** The signed-in user of an access token: null unless the token is valid, its session live and the account active. */
     async authenticate(loaders: Loaders, token: string): Promise<Viewer | null> {
-      const claims = await accessTokens.verify(token)
-      if (!claims) return null
+      const verified = await accessTokens.verify(token)
+      if (!verified) return null
+      const { claims, kid } = verified
       const [session, user] = await Promise.all([liveSession(loaders, claims.sid), loaders.user.load(claims.sub)])
       if (!session || !user?.isActive || session.userId !== user.id) return null
       touch(session)
-      return { user, session, tokenExpiresAt: new Date(claims.exp * 1000) }
+      return { user, session, tokenExpiresAt: new Date(claims.exp * 1000), tokenKid: kid }
     },
   }
 }

@@ -23,8 +23,9 @@ describe('signing in for a browser', () => {
     const { data } = await browser.execute(LoginDocument, { input })
     const { authentication } = expectType(data.login, 'LoginSuccess')
     expect(authentication.refreshToken).toBeNull()
-    const [cookie, ...others] = browser.lastSetCookies()
+    const [cookie, device, ...others] = browser.lastSetCookies()
     expect(others).toEqual([])
+    expect(device?.name).toBe('portcullis_device')
     expect(cookie).toMatchObject({ name: NAME, attributes: { httponly: true, samesite: 'Lax', path: '/' } })
     expect(cookie?.attributes).not.toHaveProperty('domain')
     const wholeSeconds = new Date(authentication.refreshExpiresAt).toUTCString()
@@ -32,12 +33,12 @@ describe('signing in for a browser', () => {
     expect(JSON.stringify(data)).not.toContain(cookie?.value)
   })
 
-  test('sets no cookie where the body was asked for', async () => {
+  test('sets no cookie with a token where the body was asked for', async () => {
     const ada = await app.newUser()
     const browser = app.browser()
     const input = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' } as const
     expectType(await browser.call(LoginDocument, { input }), 'LoginSuccess')
-    expect(browser.lastSetCookies()).toEqual([])
+    expect(browser.lastSetCookies().map(({ name }) => name)).toEqual(['portcullis_device'])
   })
 
   test('sets no cookie when it fails', async () => {
@@ -138,8 +139,9 @@ describe('signing out with the cookie', () => {
     const page = await browser.withCsrfToken()
     const answer = await page.execute(LogoutDocument)
     expect(answer.data.logout.__typename).toBe('LogoutSuccess')
+    expect(answer.headers.get('clear-site-data')).toBe('"cache", "storage"')
     expect(await app.eventsFrom(answer)).toEqual(['LOGGED_OUT'])
-    expect([...browser.cookies.keys()]).toEqual([])
+    expect([...browser.cookies.keys()]).toEqual(['portcullis_device'])
     expect(await ada.sessions()).toHaveLength(1)
     const again = await browser.execute(LogoutDocument)
     expect(again.data.logout.__typename).toBe('LogoutSuccess')
@@ -180,7 +182,7 @@ describe('where the access token goes into a cookie too', async () => {
     expect((await browser.call(MeDocument))?.id).toBe(ada.id)
     const page = await browser.withCsrfToken()
     await page.call(LogoutDocument)
-    expect(browser.cookies.size).toBe(0)
+    expect([...browser.cookies.keys()]).toEqual(['portcullis_device'])
     expect(await browser.call(MeDocument)).toBeNull()
   })
 

@@ -109,7 +109,7 @@ test('Without ACCESS_TOKEN_COOKIE no cookie signs anybody in', async () => {
   const app = await startApp()
   const ada = await app.newUser()
   const browser = await ada.openBrowser()
-  expect([...browser.cookies.keys()]).toEqual(['portcullis_refresh'])
+  expect([...browser.cookies.keys()]).toEqual(['portcullis_refresh', 'portcullis_device'])
   const cookie = `portcullis_access=${ada.accessToken}; __Host-portcullis_access=${ada.accessToken}`
   expect(await app.anonymous.with({ cookie, origin: app.url }).call(MeDocument)).toBeNull()
 })

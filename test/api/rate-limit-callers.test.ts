@@ -106,7 +106,9 @@ describe('RATE_LIMITS', () => {
   })
 
   test('can be off: nothing is limited, and no answer speaks of a limit', async () => {
-    const { anonymous } = await startApp({ env: { RATE_LIMITS: 'off' } })
+    const { anonymous } = await startApp({
+      env: { RATE_LIMITS: 'off', MAX_QUERY_ALIASES: '200', MAX_QUERY_ROOT_FIELDS: '200' },
+    })
     const calls = Array.from({ length: 200 }, (_, index) => `c${index}: csrfToken`)
     const answer = await anonymous.post(JSON.stringify({ query: `{ ${calls.join(' ')} }` }))
     expect(answer.errors).toEqual([])

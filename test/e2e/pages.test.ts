@@ -289,6 +289,8 @@ describe('every page', () => {
     '/verify-email?token=t',
     '/reset-password',
     '/reset-password?token=t',
+    '/not-me',
+    '/not-me?token=t',
     '/dev/mailbox',
   ]
 

@@ -34,6 +34,8 @@ export interface Operator {
   unlock(email: string): Promise<unknown>
   /** Runs the scheduled removal of what has expired. */
   purge(): Promise<unknown>
+  /** Withdraws a signing key, as `keys revoke` does. */
+  revokeKey(kid: string): Promise<unknown>
   /** What no API tells: the stored hash of a password. */
   passwordHashOf(user: { id: string }): Promise<string>
 }
@@ -91,13 +93,14 @@ export async function startApp({ env = {}, beside, ...replacements }: Overrides 
 }
 
 function operatorOf({ runtime: { services, db } }: Server): Operator {
-  const { administration, maintenance } = services
+  const { administration, maintenance, signingKeys } = services
   const client = byServer('operator')
   return {
     grant: (email, name) => administration.grant(client, email, name),
     deactivate: (email) => administration.deactivate(client, email),
     unlock: (email) => administration.unlock(client, email),
     purge: maintenance.purge,
+    revokeKey: signingKeys.revoke,
     passwordHashOf: async ({ id }) => (await db.pool.query(PASSWORD_HASH, [id])).rows[0].password_hash,
   }
 }

@@ -33,7 +33,7 @@ export interface LiveSocket {
   readonly closing: Promise<Closing>
   /** The only result of a query or a mutation. */
   ask(query: string, variables?: object): Promise<Result>
-  follow(query: string, variables?: object): Follower
+  follow(query: string, variables?: object, extensions?: object): Follower
   close(): void
 }
 
@@ -84,11 +84,11 @@ export async function openSocket(url: string, { token, headers = {} }: SocketOpt
   onTestFinished(() => void client.dispose())
   await opening.promise
 
-  function follow(query: string, variables: object = {}): Follower {
+  function follow(query: string, variables: object = {}, extensions?: object): Follower {
     const { promise, resolve } = deferred<void>()
     const inbox = createInbox(promise, () => unsubscribe())
     const unsubscribe = client.subscribe(
-      { query, variables: variables as Record<string, unknown> },
+      { query, variables: variables as Record<string, unknown>, ...(extensions && { extensions: { ...extensions } }) },
       {
         next: (result) => void inbox.received.push(result as Result),
         // A list holds the errors of the operation; anything else says that the connection is gone.
@@ -106,9 +106,15 @@ export async function openSocket(url: string, { token, headers = {} }: SocketOpt
 }
 
 /** A connection that speaks the protocol by hand, for what no client library would send. */
-export async function openRawSocket(url: string, headers: Record<string, string> = {}) {
-  const socket = new WebSocket(endpointOf(url), 'graphql-transport-ws', { headers })
+export async function openRawSocket(
+  url: string,
+  headers: Record<string, string> = {},
+  protocols = ['graphql-transport-ws'],
+) {
+  const socket = new WebSocket(endpointOf(url), protocols, { headers })
   onTestFinished(() => socket.terminate())
+  const received: unknown[] = []
+  socket.on('message', (message) => received.push(JSON.parse(message.toString())))
   const closing = new Promise<Closing>((resolve) => {
     socket.once('close', (code, reason) => resolve({ code, reason: reason.toString() }))
   })
@@ -118,7 +124,12 @@ export async function openRawSocket(url: string, headers: Record<string, string>
     socket.once('unexpected-response', (_request, { statusCode = 0 }) => resolve(statusCode))
     socket.on('error', reject)
   })
-  return { status, closing, send: (message: object | string) => socket.send(toText(message)) }
+  /** The next message that was not taken yet. Fails when none comes. */
+  const next = async () => {
+    await vi.waitUntil(() => received.length > 0, PATIENCE)
+    return received.shift()
+  }
+  return { status, closing, next, send: (message: object | string) => socket.send(toText(message)) }
 }
 
 const toText = (message: object | string) => (typeof message === 'string' ? message : JSON.stringify(message))

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { EmailData, EmailKind } from '../../src/emails/kinds.js'
+import { type EmailData, type EmailKind, WITH_NOT_ME } from '../../src/emails/kinds.js'
 import { renderEmail } from '../../src/emails/render.js'
 
 const ada = { displayName: 'Ada', locale: 'en', timezone: 'UTC' }
@@ -10,7 +10,8 @@ const origin = {
   ipAddress: '203.0.113.7',
   city: 'Vienna',
   country: 'Austria',
-  resetLink,
+  notMeLink: 'https://id.example.com/not-me?token=Zm9v_-YmFy',
+  notMeSeconds: 604_800,
 }
 const linkAndCode = {
   link: 'https://id.example.com/verify-email?token=Zm9v_-123456-YmFy',
@@ -24,7 +25,7 @@ const data: EmailData = {
   'password-changed': origin,
   'password-reset-completed': origin,
   'new-device': origin,
-  'account-locked': { lockedUntil: origin.at, resetLink },
+  'account-locked': { ...origin, lockedUntil: origin.at, resetLink },
   'sessions-ended': origin,
 }
 const kinds = Object.keys(data) as EmailKind[]
@@ -47,6 +48,18 @@ describe('every mail', () => {
       expect(mail.text.split('\n')).toContain(link)
       expect(mail.html).toContain(`href="${link}"`)
     }
+  })
+})
+
+describe('mails about what somebody else may have done', () => {
+  it.each([...WITH_NOT_ME])('%s say when, on what, where and from which address, and what to do about it', (kind) => {
+    const mail = renderEmail(kind, data[kind], ada)
+    for (const part of [mail.text, mail.html]) {
+      expect(part).toContain('Sunday, March 1, 2026')
+      for (const fact of ['Firefox on Linux', 'Vienna, Austria', '203.0.113.7']) expect(part).toContain(fact)
+      expect(part).toContain('The link works once, for 7 days. It ends all sessions')
+    }
+    expect(mail.text).toContain(`This was not me:\n${origin.notMeLink}\n`)
   })
 })
 

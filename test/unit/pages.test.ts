@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Kind, parse } from 'graphql'
 import { describe, expect, it } from 'vitest'
 import { graphiqlOptions, graphiqlPage, renderGraphiql } from '../../src/http/graphiql.js'
+import { notMePage } from '../../src/http/not-me-page.js'
 import { MAILBOX_CSP, PAGE_CSP } from '../../src/http/page-layout.js'
 import { errorPage, homePage, mailboxPage, resetPasswordPage, verifyEmailPage } from '../../src/http/pages.js'
 
@@ -37,6 +38,9 @@ const pages = {
     csrf,
   }),
   'reset done': resetPasswordPage({ step: 'done', message: 'Sign in.' }),
+  'not me': notMePage({ step: 'confirm', token: 'tok', csrf }),
+  'not me, failed': notMePage({ step: 'failed' }),
+  'not me, done': notMePage({ step: 'done', continueUrl: 'https://app.example.com/' }),
   error: errorPage(404, 'Not found', 'There is no such page.'),
   home: homePage({ graphiql: true, mailbox: true, schema: true }),
   mailbox: mailboxPage([]),
@@ -100,6 +104,15 @@ describe('the page of the verification link', () => {
 
   it('leads on when there is somewhere to go', () => {
     expect(pages.verified).toContain('href="https://app.example.com/?a=1&amp;b=2"')
+  })
+})
+
+describe('the page of the link that says "this was not me"', () => {
+  it('only offers to post the token, and says before what that does', () => {
+    expect(pages['not me']).toContain('<form method="post" action="/not-me">')
+    expect(Object.keys(fields(pages['not me']))).toEqual(['csrf', 'token'])
+    expect(pages['not me']).toContain('All your sessions end')
+    expect(notMePage({ step: 'confirm', token: hostile, csrf: hostile })).not.toContain('<script')
   })
 })
 

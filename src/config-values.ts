@@ -1,0 +1,75 @@
+// The kinds of values that settings have.
+
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import ms, { type StringValue } from 'ms'
+import { z } from 'zod'
+
+/** A duration such as `900s`, `15m`, `1h` or `14d`, in milliseconds. */
+export const duration = (initial: StringValue, minimumMs = 1000) =>
+  z
+    .string()
+    .regex(/^\d+(ms|s|m|h|d)$/, 'must be a duration such as 900s, 15m, 1h or 14d')
+    .default(initial)
+    .transform((text) => ms(text as StringValue))
+    .refine((value) => value >= minimumMs, `must be at least ${ms(minimumMs)}`)
+export const integer = (initial: number, min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, 'must be a whole number')
+    .default(String(initial))
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+export const flag = z.enum(['true', 'false'], 'must be true or false')
+export const toList = (text: string) =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean)
+export const url = (...protocols: string[]) =>
+  z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
+    error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+  })
+export const urls = (...protocols: string[]) =>
+  z
+    .string()
+    .transform(toList)
+    .pipe(z.array(url(...protocols)).min(1))
+export const secrets = z
+  .string()
+  .transform(toList)
+  .pipe(z.array(z.string().refine((key) => Buffer.byteLength(key) >= 32, 'must have at least 32 bytes')).min(1))
+export const base = url('http:', 'https:').transform((text) => text.replace(/\/+$/, ''))
+export const origins = z
+  .string()
+  .transform(toList)
+  .pipe(
+    z.array(
+      url('http:', 'https:').refine((text) => new URL(text).origin === text, 'must be an exact origin, without a path'),
+    ),
+  )
+export const cidr = z.string().refine((text) => {
+  const [address = '', bits, ...rest] = text.split('/')
+  const width = isIP(address) === 6 ? 128 : 32
+  return (
+    isIP(address) !== 0 && rest.length === 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= width))
+  )
+}, 'must be addresses or CIDR ranges')
+
+const operations = z.record(z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex'), z.string().min(1))
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+
+/** The path of a JSON file that has documents by their SHA-256. */
+export const persistedOperations = z.string().transform((path, context) => {
+  try {
+    const documents = operations.parse(JSON.parse(readFileSync(path, 'utf8')))
+    const wrong = Object.entries(documents).find(([hash, document]) => sha256(document) !== hash)
+    if (!wrong) return new Map(Object.entries(documents))
+    context.addIssue(`${wrong[0]} is not the SHA-256 of its document`)
+  } catch (error) {
+    const reason = error instanceof z.ZodError ? error.issues[0]?.message : (error as Error).message
+    context.addIssue(`must be the path of a JSON file with documents by their SHA-256 (${reason})`)
+  }
+  return z.NEVER
+})

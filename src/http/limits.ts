@@ -1,0 +1,101 @@
+import { maxAliasesPlugin } from '@escape.tech/graphql-armor-max-aliases'
+import { maxDepthPlugin } from '@escape.tech/graphql-armor-max-depth'
+import { maxDirectivesPlugin } from '@escape.tech/graphql-armor-max-directives'
+import { GraphQLError, Kind, OperationTypeNode, type SelectionSetNode, type ValidationRule } from 'graphql'
+import type { Plugin } from 'graphql-yoga'
+
+/** What a document may ask for at most. */
+export interface DocumentLimits {
+  tokens: number
+  depth: number
+  aliases: number
+  rootFields: number
+  directives: number
+}
+
+/** Mutations that test, take or change a credential: each of them once in an operation, whatever it is called there. */
+const SENSITIVE = new Set([
+  ...['register', 'verifyEmail', 'resendVerificationEmail', 'login', 'refresh', 'exchangeToken'],
+  ...['changePassword', 'requestPasswordReset', 'resetPassword', 'checkPassword'],
+])
+
+/** Ends the validation, so that a document that is too complex costs no more of it. */
+function refuse(message: string): never {
+  throw new GraphQLError(message, { extensions: { code: 'QUERY_TOO_COMPLEX', http: { spec: true, status: 400 } } })
+}
+
+/** To merge fields of one name is quadratic work for the validation; no client repeats any that often. */
+const MAX_REPETITIONS = 20
+
+/** Refuses what repeats a field in one selection over and over. Goes first: before anything compares the repetitions. */
+const repetitionsRule: ValidationRule = () => {
+  function count({ selections }: SelectionSetNode, keys: Map<string, number>): void {
+    for (const selection of selections) {
+      if (selection.kind === Kind.FIELD) {
+        const key = (selection.alias ?? selection.name).value
+        const repetitions = (keys.get(key) ?? 0) + 1
+        if (repetitions > MAX_REPETITIONS) refuse(`Repeats ${key} more than ${MAX_REPETITIONS} times.`)
+        keys.set(key, repetitions)
+        if (selection.selectionSet) count(selection.selectionSet, new Map())
+      } else if (selection.kind === Kind.INLINE_FRAGMENT) count(selection.selectionSet, keys)
+    }
+  }
+  return {
+    Document({ definitions }) {
+      for (const definition of definitions) {
+        if ('selectionSet' in definition) count(definition.selectionSet, new Map())
+      }
+    },
+  }
+}
+
+const onReject = [(_context: unknown, error: GraphQLError) => refuse(error.message.replace('Syntax Error: ', ''))]
+
+const rootFieldsRule =
+  (max: number): ValidationRule =>
+  (context) => ({
+    OperationDefinition({ operation, selectionSet }) {
+      /** Fields by their key in the answer: those of one key are executed once. */
+      const calls = new Map<string, string>()
+      const fragments = new Set<string>()
+      function collect({ selections }: SelectionSetNode): void {
+        for (const selection of selections) {
+          if (selection.kind === Kind.FIELD) {
+            calls.set((selection.alias ?? selection.name).value, selection.name.value)
+          } else if (selection.kind === Kind.INLINE_FRAGMENT) {
+            collect(selection.selectionSet)
+          } else if (!fragments.has(selection.name.value)) {
+            fragments.add(selection.name.value)
+            const fragment = context.getFragment(selection.name.value)
+            if (fragment) collect(fragment.selectionSet)
+          }
+        }
+      }
+      collect(selectionSet)
+      if (calls.size > max) refuse(`Root fields limit of ${max} exceeded, found ${calls.size}.`)
+      if (operation !== OperationTypeNode.MUTATION) return
+      const called = new Set<string>()
+      for (const field of calls.values()) {
+        if (SENSITIVE.has(field) && called.has(field)) refuse(`An operation may call ${field} once only.`)
+        called.add(field)
+      }
+    },
+  })
+
+/** Refuses documents beyond the limits, on every transport. */
+export const documentLimits = ({ tokens, depth, aliases, rootFields, directives }: DocumentLimits): Plugin[] => [
+  {
+    onParse({ parseFn, setParseFn }) {
+      setParseFn((source, options) => parseFn(source, { ...options, maxTokens: tokens }))
+    },
+  },
+  maxDepthPlugin({ n: depth, flattenFragments: true, onReject }),
+  maxAliasesPlugin({ n: aliases, onReject }),
+  maxDirectivesPlugin({ n: directives, onReject }),
+  {
+    onValidate({ addValidationRule }) {
+      addValidationRule(repetitionsRule)
+      addValidationRule(rootFieldsRule(rootFields))
+    },
+  },
+]

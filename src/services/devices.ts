@@ -1,0 +1,54 @@
+import { v7 as uuid } from 'uuid'
+import type { KeyRing } from '../crypto/key-ring.js'
+import { openSigned, signValue } from '../crypto/signed-values.js'
+import type { Clock } from '../ports.js'
+import type { UserRecord } from './records.js'
+
+/** What a device cookie says: the accounts that have signed in there with their password, the latest first, and when. */
+interface KnownDevice {
+  id: string
+  accounts: readonly (readonly [userId: string, at: number])[]
+}
+
+type Account = Pick<UserRecord, 'id' | 'passwordChangedAt'>
+
+const DAY_MS = 86_400_000
+const LIFETIME_MS = 365 * DAY_MS
+/** A cookie that is younger is left as it is. */
+const REFRESH_AFTER_MS = 30 * DAY_MS
+/** Of one device; so many fit into a cookie of less than 1 KB. */
+const MAX_ACCOUNTS = 8
+
+/** Devices on which an account has proven its password, by a signed cookie: nothing about them is stored here. */
+export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) {
+  const read = (cookie: string | null): KnownDevice | null => {
+    const text = cookie && openSigned(keys, cookie)
+    return text ? (JSON.parse(text) as KnownDevice) : null
+  }
+
+  /** When the account has last signed in there, unless that is too long ago or was with an earlier password. */
+  function seenAt(device: KnownDevice, { id, passwordChangedAt }: Account): number | null {
+    const at = device.accounts.find(([userId]) => userId === id)?.[1] ?? 0
+    const isGood = at > clock.now().getTime() - LIFETIME_MS && at >= passwordChangedAt.getTime()
+    return isGood ? at : null
+  }
+
+  return {
+    read,
+
+    isKnown: (device: KnownDevice, account: Account): boolean => seenAt(device, account) !== null,
+
+    /** The cookie for a device where the account has just proven its password; null when the one it has will do. */
+    remember(cookie: string | null, account: Account): { value: string; expiresAt: Date } | null {
+      const now = clock.now().getTime()
+      const device = read(cookie) ?? { id: uuid(), accounts: [] }
+      if ((seenAt(device, account) ?? 0) > now - REFRESH_AFTER_MS) return null
+      const others = device.accounts.filter(([userId]) => userId !== account.id)
+      const accounts = [[account.id, now] as const, ...others].slice(0, MAX_ACCOUNTS)
+      const value = signValue(keys, JSON.stringify({ id: device.id, accounts } satisfies KnownDevice))
+      return { value, expiresAt: new Date(now + LIFETIME_MS) }
+    },
+  }
+}
+
+export type Devices = ReturnType<typeof createDevices>

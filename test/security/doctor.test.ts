@@ -1,0 +1,61 @@
+import { expect, test } from 'vitest'
+import { examine } from '../../src/cli/doctor.js'
+import { loadConfig } from '../../src/config.js'
+import { runCli } from '../support/cli.js'
+
+const PRODUCTION = {
+  NODE_ENV: 'production',
+  DATABASE_URL: 'postgresql://app@db.example.com/auth?sslmode=verify-full',
+  REDIS_URL: 'rediss://redis.example.com',
+  SMTP_URL: 'smtps://mail.example.com',
+  PUBLIC_URL: 'https://auth.example.com',
+  SECRET_KEY: 'mPq3x9Zt7vK2nW8rL5yB1cD4fG6hJ0sA',
+}
+const failing = (env: Record<string, string>) =>
+  examine(loadConfig({ ...PRODUCTION, ...env }))
+    .filter(({ isPassed }) => !isPassed)
+    .map(({ name }) => name)
+
+test('a production server with its defaults passes every check', () => {
+  expect(failing({})).toEqual([])
+})
+
+test.each([
+  ['Production mode', { NODE_ENV: 'development', GRAPHIQL: 'false', INTROSPECTION: 'false' }],
+  ['No GraphiQL', { GRAPHIQL: 'true' }],
+  ['No introspection', { INTROSPECTION: 'true' }],
+  ['TLS for clients', { PUBLIC_URL: '' }],
+  ['TLS to the database', { DATABASE_URL: 'postgresql://app@db.example.com/auth' }],
+  ['TLS to Redis', { REDIS_URL: 'redis://redis.example.com' }],
+  ['Secrets from the operator', { SECRET_KEY: 'a'.repeat(40) }],
+  ['Asymmetric signatures', { JWT_ALGORITHM: 'HS256', JWT_SIGNING_KEY: 'b'.repeat(40) }],
+  ['Key rotation', { KEY_ROTATION_INTERVAL: 'off' }],
+  ['Short access tokens', { ACCESS_TOKEN_LIFETIME: '2h' }],
+  ['Session lifetimes', { REMEMBER_ME_LIFETIME: '90d' }],
+  ['Password hashing', { PASSWORD_HASH_MEMORY_KIB: '1024' }],
+  ['Breached passwords', { BREACH_CHECK_URL: 'off' }],
+  ['Verified addresses', { REQUIRE_VERIFIED_EMAIL: 'false' }],
+  ['Lockout and limits', { LOCKOUT_THRESHOLD: '1000' }],
+  ['Log without details', { LOG_LEVEL: 'debug' }],
+  ['Audit retention', { AUDIT_RETENTION: '7d' }],
+])('%s fails alone with %j', (name, env) => {
+  expect(failing(env)).toEqual([name])
+})
+
+/** Without what the tests set for speed. */
+const SETTINGS = {
+  ...PRODUCTION,
+  ...{ PASSWORD_HASH_MEMORY_KIB: '', PASSWORD_HASH_ITERATIONS: '', BREACH_CHECK_URL: '', RATE_LIMITS: '' },
+}
+
+test('doctor prints pass or fail with the reason, and exits with 1 when a check fails', async () => {
+  const good = await runCli(SETTINGS, 'doctor')
+  expect(good).toMatchObject({ code: 0, stdout: expect.stringContaining('All checks passed.') })
+  const bad = await runCli({ ...SETTINGS, INTROSPECTION: 'true' }, 'doctor')
+  expect(bad).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/FAIL +No introspection +4\.3\.2 +INTROSPECTION is on/),
+  })
+  const json = await runCli({ ...SETTINGS, INTROSPECTION: 'true' }, 'doctor', '--json')
+  expect(JSON.parse(json.stdout)).toMatchObject({ failed: 1 })
+})

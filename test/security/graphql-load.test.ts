@@ -1,0 +1,146 @@
+import { request as openRequest } from 'node:http'
+import pg from 'pg'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { startApp } from '../support/app.js'
+import { eventually } from '../support/eventually.js'
+import { openRawSocket, openSocket, openStream } from '../support/streams.js'
+
+const ME = '{ me { id } }'
+const ALERTS = 'subscription { securityAlerts(minRiskLevel: LOW) { cursor } }'
+const tooMany = (limit: number) => [
+  { extensions: { code: 'RATE_LIMITED', limit, remaining: 0, retryAfter: 60, resetAt: expect.any(String) } },
+]
+
+describe('an operation that takes longer than OPERATION_TIMEOUT', () => {
+  const LOGIN = 'mutation ($input: LoginInput!) { login(input: $input) { __typename } }'
+  const variables = { input: { identifier: 'nobody@example.com', password: 'x', tokenDelivery: 'BODY' } }
+
+  test('is answered with SERVICE_UNAVAILABLE, on every transport', async () => {
+    const { anonymous, installation, url } = await startApp({ env: { OPERATION_TIMEOUT: '300ms' } })
+    const socket = await openSocket(url)
+    const body = JSON.stringify({ query: LOGIN, variables })
+    const database = new pg.Client(installation.databaseUrl)
+    await database.connect()
+    onTestFinished(() => database.end())
+    await database.query('BEGIN; LOCK TABLE login_throttles IN ACCESS EXCLUSIVE MODE')
+    const errors = [{ extensions: { code: 'SERVICE_UNAVAILABLE', retryAfter: 1 } }]
+    const answers = await Promise.all([
+      anonymous.post(body),
+      anonymous.post(body, { accept: 'application/json;q=0.9' }),
+    ])
+    for (const { status, headers, ...answer } of answers) {
+      expect({ status, ...answer }).toMatchObject({ status: 503, errors })
+      expect(headers.get('retry-after')).toBe('1')
+    }
+    expect(await (await openStream(url, {}, LOGIN, variables)).next()).toMatchObject({ errors })
+    expect(await socket.ask(LOGIN, variables)).toMatchObject({ errors })
+    await database.query('ROLLBACK')
+    await eventually(async () => (await anonymous.post(body)).data).toMatchObject({
+      login: { __typename: expect.anything() },
+    })
+  })
+})
+
+describe('subscriptions', () => {
+  test('are as many as MAX_SUBSCRIPTIONS_PER_USER for an account, on all transports together', async () => {
+    const app = await startApp({ env: { MAX_SUBSCRIPTIONS_PER_USER: '2' } })
+    const [ada, bob] = [await app.newUser(), await app.newUser()]
+    const socket = await openSocket(app.url, { token: ada.accessToken })
+    const elsewhere = { token: (await ada.logIn()).accessToken, headers: { 'x-forwarded-for': '198.51.100.7' } }
+    const first = socket.follow(ALERTS)
+    const second = await openStream(app.url, elsewhere, ALERTS)
+    expect((await socket.follow(ALERTS).next()).errors).toMatchObject(tooMany(2))
+    const refused = await openStream(app.url, elsewhere, ALERTS)
+    expect((await refused.next()).errors).toMatchObject(tooMany(2))
+    expect(refused.response.headers.get('retry-after')).toBe('60')
+    const ofBob = (await openSocket(app.url, { token: bob.accessToken })).follow(ALERTS)
+
+    for (const one of [first, second]) {
+      one.stop()
+      await eventually(async () => {
+        const again = socket.follow(ALERTS)
+        await socket.ask(ME)
+        return again.received.length
+      }).toBe(0)
+    }
+    expect(ofBob.received).toEqual([])
+  })
+
+  test('are as many as MAX_SUBSCRIPTIONS_PER_ADDRESS for an address, whoever asks', async () => {
+    const app = await startApp({ env: { MAX_SUBSCRIPTIONS_PER_ADDRESS: '1' } })
+    const [ada, bob] = [await app.newUser(), await app.newUser()]
+    const at = (address: string) => ({ headers: { 'x-forwarded-for': address } })
+    const socket = await openSocket(app.url, { token: ada.accessToken, ...at('198.51.100.1') })
+    const first = socket.follow(ALERTS)
+    await socket.ask(ME)
+    const refused = await openStream(app.url, { token: bob.accessToken, ...at('198.51.100.1') }, ALERTS)
+    expect((await refused.next()).errors).toMatchObject(tooMany(1))
+    const other = await openSocket(app.url, { token: bob.accessToken, ...at('198.51.100.2') })
+    const second = other.follow(ALERTS)
+    await other.ask(ME)
+    socket.close()
+    await first.ended
+    const next = await openSocket(app.url, { token: bob.accessToken, ...at('198.51.100.1') })
+    await eventually(async () => {
+      const again = next.follow(ALERTS)
+      await next.ask(ME)
+      return again.received.length
+    }).toBe(0)
+    expect(second.received).toEqual([])
+  })
+
+  test('that are refused anyway do not count', async () => {
+    const { url } = await startApp({ env: { MAX_SUBSCRIPTIONS_PER_ADDRESS: '1' } })
+    const socket = await openSocket(url)
+    for (let time = 0; time < 3; time += 1) {
+      expect((await socket.follow(ALERTS).next()).errors).toMatchObject([{ extensions: { code: 'UNAUTHENTICATED' } }])
+    }
+  })
+})
+
+test('Connections are as many as MAX_SOCKETS_PER_ADDRESS for an address', async () => {
+  const { url } = await startApp({ env: { MAX_SOCKETS_PER_ADDRESS: '2' } })
+  const from = (address: string) => openRawSocket(url, { 'x-forwarded-for': address })
+  const first = await from('198.51.100.1')
+  expect((await from('198.51.100.1')).status).toBe(101)
+  expect((await from('198.51.100.1')).status).toBe(429)
+  expect((await from('198.51.100.2')).status).toBe(101)
+  first.send('which is no message of the protocol')
+  await first.closing
+  await eventually(async () => (await from('198.51.100.1')).status).toBe(101)
+})
+
+describe('MAX_IN_FLIGHT', () => {
+  const body = JSON.stringify({ query: ME })
+
+  /** A request whose body stays away until it is finished. */
+  function begin(url: string, accept: string) {
+    const headers = { 'content-type': 'application/json', 'content-length': body.length, accept }
+    const request = openRequest(`${url}/graphql`, { method: 'POST', headers })
+    onTestFinished(() => void request.destroy())
+    const status = new Promise<number>((resolve) =>
+      request.once('response', (response) => resolve(response.statusCode ?? 0)),
+    )
+    request.write(body.slice(0, 5))
+    return { status, finish: () => request.end(body.slice(5)) }
+  }
+
+  test('counts queries that are answered as event streams', async () => {
+    const { url, anonymous } = await startApp({ env: { MAX_IN_FLIGHT: '1' } })
+    const first = begin(url, 'text/event-stream')
+    await eventually(async () => (await anonymous.post(body)).status).toBe(503)
+    expect((await openStream(url, {}, ME)).response.status).toBe(503)
+    first.finish()
+    expect(await first.status).toBe(200)
+    await eventually(async () => (await anonymous.post(body)).status).toBe(200)
+  })
+
+  test('does not count subscriptions that have begun', async () => {
+    const app = await startApp({ env: { MAX_IN_FLIGHT: '1' } })
+    const ada = await app.newUser()
+    for (let time = 0; time < 3; time += 1) {
+      expect((await openStream(app.url, { token: ada.accessToken }, ALERTS)).response.status).toBe(200)
+    }
+    expect((await app.anonymous.post(body)).status).toBe(200)
+  })
+})

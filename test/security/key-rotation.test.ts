@@ -1,0 +1,202 @@
+import { decodeProtectedHeader } from 'jose'
+import { PgBoss } from 'pg-boss'
+import { describe, expect, test } from 'vitest'
+import { startApp, type TestApp } from '../support/app.js'
+import { runCli } from '../support/cli.js'
+import { expectType } from '../support/client.js'
+import { eventually } from '../support/eventually.js'
+import { MeDocument, VerifyTokenDocument } from '../support/generated/graphql.js'
+import { metric } from '../support/metrics.js'
+import { hasRedis, startRedis } from '../support/redis-server.js'
+import { openSocket, openStream } from '../support/streams.js'
+import type { User } from '../support/user.js'
+
+const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
+const ALERTS = 'subscription { securityAlerts { cursor } }'
+const kidOf = ({ accessToken }: User) => decodeProtectedHeader(accessToken).kid ?? expect.fail('There is no kid')
+const verify = ({ anonymous }: TestApp, { accessToken: token }: User) =>
+  anonymous.call(VerifyTokenDocument, { input: { token } })
+
+async function publishedBy({ url }: TestApp): Promise<Set<string>> {
+  const { keys } = (await (await fetch(`${url}/.well-known/jwks.json`)).json()) as { keys: { kid: string }[] }
+  return new Set(keys.map(({ kid }) => kid))
+}
+
+/** Whom each of the processes takes the token for. */
+const seenBy = (apps: TestApp[], { accessToken }: User) =>
+  Promise.all(
+    apps.map(async ({ anonymous }) => {
+      const me = await anonymous.with({ authorization: `Bearer ${accessToken}` }).call(MeDocument)
+      return me?.id ?? null
+    }),
+  )
+
+const redis = hasRedis ? await startRedis() : null
+const INSTALLATIONS = [
+  ['over Redis', redis?.url ?? ''],
+  ['with nothing but one database', ''],
+] as const
+
+describe.each(INSTALLATIONS.filter(([, url], index) => url || index > 0))('two processes %s', async (_, redisUrl) => {
+  const env = { ...ISSUER, REDIS_URL: redisUrl }
+  const one = await startApp({ env })
+  const two = await startApp({ env, beside: one })
+  const both = [one, two]
+  const { clock } = one
+
+  async function keys(...args: string[]): Promise<{ kid: string; revoked?: string }> {
+    const database = { DATABASE_URL: one.installation.databaseUrl }
+    const { code, stdout, stderr } = await runCli({ ...env, ...database }, 'keys', '--json', ...args)
+    expect({ code, stderr }).toMatchObject({ code: 0 })
+    return JSON.parse(stdout)
+  }
+
+  test('refuse a key within a second of `keys revoke`, and the tokens that they know; a new one signs', async () => {
+    const ada = await one.newUser()
+    const socket = await openSocket(two.url, { token: ada.accessToken })
+    const stream = await openStream(one.url, { token: ada.accessToken }, ALERTS)
+    expect(await seenBy(both, ada)).toEqual([ada.id, ada.id])
+    const { kid, revoked } = await keys('revoke', '--', kidOf(ada))
+    expect([revoked, kid === revoked]).toEqual([kidOf(ada), false])
+    clock.advance('1s')
+    expect(await seenBy(both, ada)).toEqual([null, null])
+    expect(await socket.closing).toMatchObject({ code: 4401 })
+    await stream.ended
+    for (const app of both) expectType(await verify(app, ada), 'InvalidTokenError')
+    for (const app of both) expect(await publishedBy(app)).toEqual(new Set([kid]))
+    // The session lives on: its refresh token gives a token of the new key.
+    const next = await ada.refreshed()
+    expect(kidOf(next)).toBe(kid)
+    expect(await seenBy(both, next)).toEqual([ada.id, ada.id])
+  })
+
+  test('refuse a key that signs no more, and go on with the one that does', async () => {
+    const ada = await one.newUser()
+    const { kid } = await keys('rotate')
+    clock.advance('1s')
+    const later = await ada.logIn()
+    expect(await seenBy(both, ada)).toEqual([ada.id, ada.id])
+    expect(await keys('revoke', '--', kidOf(ada))).toEqual({ revoked: kidOf(ada), kid })
+    clock.advance('1s')
+    expect(await seenBy(both, ada)).toEqual([null, null])
+    expect(await seenBy(both, later)).toEqual([ada.id, ada.id])
+    expect(await publishedBy(two)).toEqual(new Set([kid]))
+  })
+
+  test('accept at once what the other one has signed with a key that it has just made', async () => {
+    const ada = await one.newUser()
+    // Both look now, and by themselves not again for a second.
+    clock.advance('1s')
+    expect(await seenBy(both, ada)).toEqual([ada.id, ada.id])
+    await one.operator.revokeKey(kidOf(ada))
+    const next = await ada.logIn()
+    expect(kidOf(next)).not.toBe(kidOf(ada))
+    // Long before the other one would look by itself.
+    clock.advance('200ms')
+    expect(await seenBy(both, next)).toEqual([ada.id, ada.id])
+  })
+
+  test('sign with a new key after `keys rotate`, and accept the tokens of the old one until they expire', async () => {
+    const ada = await one.newUser()
+    const old = kidOf(ada)
+    expect(await seenBy(both, ada)).toEqual([ada.id, ada.id])
+    const { kid } = await keys('rotate')
+    expect(kid).not.toBe(old)
+    clock.advance('1s')
+    expect(kidOf(await ada.logIn())).toBe(kid)
+    for (const app of both) expect(await publishedBy(app)).toEqual(new Set([kid, old]))
+    clock.advance('14m')
+    expect(await seenBy(both, ada)).toEqual([ada.id, ada.id])
+    clock.advance('3m')
+    expect(await seenBy(both, ada)).toEqual([null, null])
+    for (const app of both) expect(await publishedBy(app)).toEqual(new Set([kid]))
+    expect(kidOf(await ada.refreshed())).toBe(kid)
+  })
+})
+
+test('Looking after keys costs no statement a request', async () => {
+  const app = await startApp()
+  const count = () => metric(app.url, 'database_queries_total')
+  const costs: number[] = []
+  for (let round = 0; round < 25; round += 1) {
+    const before = await count()
+    await publishedBy(app)
+    costs.push((await count()) - before)
+  }
+  expect(Math.min(...costs)).toBe(0)
+})
+
+test.skipIf(!redis)('The bus alone tells another process at once: for this one no second ever passes', async () => {
+  const env = { ...ISSUER, REDIS_URL: redis?.url ?? '' }
+  const one = await startApp({ env })
+  const start = one.clock.now()
+  const clock = { now: () => start, advance: one.clock.advance }
+  const two = await startApp({ env, beside: { installation: { ...one.installation, clock } } })
+  const ada = await one.newUser()
+  expect(await seenBy([one, two], ada)).toEqual([ada.id, ada.id])
+  await one.operator.revokeKey(kidOf(ada))
+  expect(await seenBy([one], ada)).toEqual([null])
+  await eventually(() => seenBy([two], ada)).toEqual([null])
+})
+
+describe('the schedule', () => {
+  /** Has the job done now that is due every hour. */
+  async function runJob({ installation }: TestApp): Promise<void> {
+    const boss = new PgBoss({ connectionString: installation.databaseUrl, schema: 'jobs', migrate: false, max: 1 })
+    await boss.start()
+    try {
+      const schedules = await boss.getSchedules('rotate-keys')
+      expect(schedules).toMatchObject([{ cron: '47 * * * *' }])
+      const id = (await boss.send('rotate-keys', {})) ?? expect.fail('The job was not accepted')
+      await eventually(async () => (await boss.findJobs('rotate-keys', { id }))[0]?.state).toBe('completed')
+    } finally {
+      await boss.stop({ graceful: false })
+    }
+  }
+
+  test('replaces the signing key when it is as old as KEY_ROTATION_INTERVAL says, and not before', async () => {
+    const app = await startApp({ env: { KEY_ROTATION_INTERVAL: '30d', ACCESS_TOKEN_LIFETIME: '1h' } })
+    const first = kidOf(await app.newUser())
+    app.clock.advance('29d')
+    await runJob(app)
+    expect(await publishedBy(app)).toEqual(new Set([first]))
+    app.clock.advance('1d')
+    const ada = await app.newUser()
+    await runJob(app)
+    const second = kidOf(await ada.logIn())
+    expect(second).not.toBe(first)
+    expect(await publishedBy(app)).toEqual(new Set([first, second]))
+    expect(await seenBy([app], ada)).toEqual([ada.id])
+    await runJob(app)
+    expect(await publishedBy(app)).toEqual(new Set([first, second]))
+  })
+
+  test('does nothing with KEY_ROTATION_INTERVAL=off', async () => {
+    const app = await startApp({ env: { KEY_ROTATION_INTERVAL: 'off' } })
+    const before = await publishedBy(app)
+    app.clock.advance('1000d')
+    await runJob(app)
+    expect(await publishedBy(app)).toEqual(before)
+  })
+})
+
+describe('`keys revoke` of the command line', () => {
+  test('explains itself', async () => {
+    const { code, stdout } = await runCli({}, 'keys', 'revoke', '--help')
+    expect(code).toBe(0)
+    expect(stdout).toContain('Examples:')
+  })
+
+  test.each<[string, Record<string, string>, string]>([
+    ['a key that there is not, and says which there are', {}, 'There is no signing key unknown. There are: '],
+    [
+      'with HS256',
+      { JWT_ALGORITHM: 'HS256', JWT_SIGNING_KEY: 'x'.repeat(32) },
+      'by removing them from JWT_SIGNING_KEY',
+    ],
+  ])('refuses %s', async (_, env, message) => {
+    const app = await startApp({ env })
+    const result = await runCli({ ...env, DATABASE_URL: app.installation.databaseUrl }, 'keys', 'revoke', 'unknown')
+    expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(message) })
+  })
+})

@@ -1,0 +1,170 @@
+import { expect, test } from 'vitest'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import type { Browser } from '../support/browser.js'
+import { type Client, expectType } from '../support/client.js'
+import { DEVICES } from '../support/devices.js'
+import { TEST_ENVIRONMENT } from '../support/environment.js'
+import { ChangePasswordDocument, LoginDocument, LogoutDocument } from '../support/generated/graphql.js'
+import { SUBJECTS } from '../support/mailbox.js'
+import type { User } from '../support/user.js'
+
+const app = await startApp()
+const { clock } = app
+const NAME = 'portcullis_device'
+
+const stranger = app.anonymous.with({ 'x-forwarded-for': '203.0.113.9' })
+const signIn = async (caller: Client, identifier: string, password: string) =>
+  (await caller.call(LoginDocument, { input: { identifier, password, tokenDelivery: 'BODY' } })).__typename
+
+async function fail(caller: Client, identifier: string, times: number): Promise<string[]> {
+  const answers: string[] = []
+  for (let time = 1; time <= times; time += 1) answers.push(await signIn(caller, identifier, NEXT_PASSWORD))
+  return answers
+}
+const LOCKING = [...new Array(4).fill('InvalidCredentialsError'), 'AccountLockedError', 'AccountLockedError']
+
+/** A browser on which the person has signed in. */
+async function knownTo(user: User): Promise<Browser> {
+  const browser = app.browser()
+  expect(await signIn(browser, user.email, user.password)).toBe('LoginSuccess')
+  return browser
+}
+const cookieOf = (browser: Browser) => browser.cookies.get(NAME)?.value ?? expect.fail('No device cookie')
+const carrying = (cookie: string) => app.anonymous.with({ cookie: `${NAME}=${encodeURIComponent(cookie)}` })
+
+test('Strangers who lock an account lock out neither the device that its owner knows, nor let others in', async () => {
+  const ada = await app.newUser({ username: 'known' })
+  const browser = await knownTo(ada)
+  expect(await fail(stranger, ada.email, 6)).toEqual(LOCKING)
+  expect(await signIn(browser, ada.email, ada.password)).toBe('LoginSuccess')
+  expect(await signIn(browser, 'known', ada.password)).toBe('LoginSuccess')
+  // Not even the owner's success lifts the strangers' lock.
+  expect(await signIn(app.browser(), ada.email, ada.password)).toBe('AccountLockedError')
+  expect(await signIn(stranger, ada.email, ada.password)).toBe('AccountLockedError')
+})
+
+test('The cookie is for the server alone and for a year; it comes with either delivery and outlives a logout', async () => {
+  const ada = await app.newUser()
+  const secure = await startApp({ env: { PUBLIC_URL: 'https://auth.example.com' }, beside: app })
+  for (const tokenDelivery of ['BODY', 'COOKIE'] as const) {
+    const browser = secure.browser()
+    const input = { identifier: ada.email, password: ada.password, tokenDelivery }
+    expectType(await browser.call(LoginDocument, { input }), 'LoginSuccess')
+    const cookie = browser.lastSetCookies().find(({ name }) => name === `__Host-${NAME}`)
+    expect(cookie?.attributes).toMatchObject({ httponly: true, secure: true, samesite: 'Lax', path: '/' })
+    expect(Date.parse(String(cookie?.attributes.expires)) - clock.now().getTime()).toBeGreaterThan(364 * 86_400_000)
+    await (await browser.withCsrfToken()).call(LogoutDocument)
+    expect(browser.cookies.has(`__Host-${NAME}`)).toBe(true)
+  }
+})
+
+test('Five failures on a known device lock that device, and nothing else', async () => {
+  const ada = await app.newUser()
+  const [browser, other] = [await knownTo(ada), await knownTo(ada)]
+  expect(await fail(browser, ada.email, 6)).toEqual(LOCKING)
+  expect(await signIn(browser, ada.email, ada.password)).toBe('AccountLockedError')
+  expect(await signIn(other, ada.email, ada.password)).toBe('LoginSuccess')
+  expect(await signIn(stranger, ada.email, ada.password)).toBe('LoginSuccess')
+  expect(await signIn(browser, ada.email, ada.password)).toBe('AccountLockedError')
+  const [event] = await app.eventsOf(ada, { types: ['ACCOUNT_LOCKED'] })
+  expect(event?.metadata).toMatchObject({ onKnownDevice: true })
+  clock.advance('30m')
+  expect(await signIn(browser, ada.email, ada.password)).toBe('LoginSuccess')
+})
+
+test('An operator who unlocks the account unlocks its devices too', async () => {
+  const ada = await app.newUser()
+  const browser = await knownTo(ada)
+  await fail(browser, ada.email, 5)
+  await fail(stranger, ada.email, 5)
+  await app.operator.unlock(ada.email)
+  expect(await signIn(browser, ada.email, ada.password)).toBe('LoginSuccess')
+  expect(await signIn(stranger, ada.email, ada.password)).toBe('LoginSuccess')
+})
+
+test('On a shared device each account has its own count: one success buys no guesses at another', async () => {
+  const [ada, eve] = [await app.newUser(), await app.newUser()]
+  const browser = await knownTo(ada)
+  expect(await signIn(browser, eve.email, eve.password)).toBe('LoginSuccess')
+  expect(await fail(browser, ada.email, 4)).toEqual(LOCKING.slice(0, 4))
+  expect(await signIn(browser, eve.email, eve.password)).toBe('LoginSuccess')
+  expect(await fail(browser, ada.email, 1)).toEqual(['AccountLockedError'])
+  expect(await signIn(browser, eve.email, eve.password)).toBe('LoginSuccess')
+})
+
+test('A cookie that is forged, of another account, or of another installation gives nothing', async () => {
+  const [ada, eve] = [await app.newUser(), await app.newUser()]
+  const [adas, eves] = [cookieOf(await knownTo(ada)), cookieOf(await knownTo(eve))]
+  // Signs with a key of its own, and still accepts the one of this installation.
+  const keys = ['another-key-that-is-as-long-as-it-has-to-be', TEST_ENVIRONMENT.SECRET_KEY]
+  const elsewhere = await startApp({ env: { SECRET_KEY: keys.join() }, beside: app })
+  const foreign = elsewhere.browser()
+  expect(await signIn(foreign, ada.email, ada.password)).toBe('LoginSuccess')
+  const [payload = '', tag = ''] = adas.split('.')
+  const text = Buffer.from(eves.split('.')[0] ?? '', 'base64url').toString()
+  const renamed = Buffer.from(text.replace(eve.id, ada.id)).toString('base64url')
+  await fail(stranger, ada.email, 5)
+  expect(await signIn(carrying(adas), ada.email, ada.password)).toBe('LoginSuccess')
+  const rotated = elsewhere.anonymous.with({ cookie: `${NAME}=${adas}` })
+  expect(await signIn(rotated, ada.email, ada.password)).toBe('LoginSuccess')
+  const forgeries = [
+    eves,
+    cookieOf(foreign),
+    `${renamed}.${eves.split('.')[1]}`,
+    ...[`${renamed}.${tag}`, `${payload}.`, payload, `.${tag}`, `${adas}.${tag}`, `${payload}.${'A'.repeat(43)}`, '{}'],
+  ]
+  for (const forged of forgeries) {
+    expect(await signIn(carrying(forged), ada.email, ada.password), forged).toBe('AccountLockedError')
+  }
+})
+
+test('A cookie gives nothing after a year, and is renewed by signing in when it is a month old', async () => {
+  const ada = await app.newUser()
+  const browser = await knownTo(ada)
+  const first = cookieOf(browser)
+  clock.advance('29d')
+  await signIn(browser, ada.email, ada.password)
+  expect(cookieOf(browser)).toBe(first)
+  clock.advance('2d')
+  await signIn(browser, ada.email, ada.password)
+  const second = cookieOf(browser)
+  expect(second).not.toBe(first)
+  clock.advance('340d')
+  await fail(stranger, ada.email, 5)
+  expect(await signIn(carrying(first), ada.email, ada.password)).toBe('AccountLockedError')
+  expect(await signIn(carrying(second), ada.email, ada.password)).toBe('LoginSuccess')
+})
+
+test('A change of the password makes every device unknown but the one that made it', async () => {
+  const ada = await app.newUser()
+  const [browser, other] = [await ada.openBrowser(), await knownTo(ada)]
+  clock.advance('1m')
+  const page = await browser.withCsrfToken()
+  const login = await page.call(LoginDocument, { input: { identifier: ada.email, password: ada.password } })
+  const { accessToken } = expectType(login, 'LoginSuccess').authentication
+  clock.advance('1m')
+  const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+  const signed = page.with({ authorization: `Bearer ${accessToken}` })
+  expectType(await signed.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
+  for (let time = 1; time <= 5; time += 1) await signIn(stranger, ada.email, ada.password)
+  expect(await signIn(other, ada.email, NEXT_PASSWORD)).toBe('AccountLockedError')
+  expect(await signIn(browser, ada.email, NEXT_PASSWORD)).toBe('LoginSuccess')
+})
+
+test('A locked identifier without an account is answered as before, with whatever cookie', async () => {
+  const browser = await knownTo(await app.newUser())
+  expect(await fail(browser, 'nobody-at-all@example.com', 6)).toEqual(LOCKING)
+})
+
+test('A known device is no new one, whatever it calls itself; without its cookie it is', async () => {
+  const ada = await app.newUser()
+  const cookie = cookieOf(await knownTo(ada))
+  const renamed = { 'user-agent': DEVICES.safariOnIpad }
+  expect(await signIn(carrying(cookie).with(renamed), ada.email, ada.password)).toBe('LoginSuccess')
+  expect(await app.eventsOf(ada, { types: ['NEW_DEVICE'] })).toEqual([])
+  expect(await signIn(app.anonymous.with({ 'user-agent': DEVICES.googlebot }), ada.email, ada.password)).toBe(
+    'LoginSuccess',
+  )
+  expect(await app.eventsOf(ada, { types: ['NEW_DEVICE'] })).toHaveLength(1)
+  await app.mail(ada.email, SUBJECTS.newDevice)
+})

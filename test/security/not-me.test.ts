@@ -1,0 +1,237 @@
+import { describe, expect, test } from 'vitest'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
+import { DEVICES } from '../support/devices.js'
+import {
+  ChangePasswordDocument,
+  LoginDocument,
+  MeDocument,
+  RefreshDocument,
+  RequestPasswordResetDocument,
+  ResetPasswordDocument,
+} from '../support/generated/graphql.js'
+import { type Mail, proofOf, SUBJECTS } from '../support/mailbox.js'
+import type { User } from '../support/user.js'
+
+const app = await startApp({ env: { PUBLIC_URL: 'http://localhost:4999', REFRESH_GRACE_PERIOD: '0s' } })
+const { clock } = app
+
+const ADDRESS = '198.51.100.44'
+const WHERE = { 'user-agent': DEVICES.safariOnIphone, 'x-forwarded-for': ADDRESS }
+const elsewhere = app.anonymous.with(WHERE)
+const LAST_PASSWORD = 'nine wooden boats upon the river'
+const signIn = async ({ email }: User, password: string) =>
+  (await app.anonymous.call(LoginDocument, { input: { identifier: email, password, tokenDelivery: 'BODY' } }))
+    .__typename
+
+const linkOf = ({ text }: Mail) => new URL(/https?:\S+\/not-me\?token=\S+/.exec(text)?.[0] ?? expect.fail(text))
+const tokenOf = (mail: Mail) => linkOf(mail).searchParams.get('token') ?? ''
+
+/** A person's browser on the page: its form is what a GET has shown. */
+async function open(token: string) {
+  const url = `${app.url}/not-me?token=${encodeURIComponent(token)}`
+  const response = await fetch(url)
+  const page = await response.text()
+  const field = (name: string) => new RegExp(`name="${name}" value="([^"]*)"`).exec(page)?.[1] ?? ''
+  const cookie = response.headers
+    .getSetCookie()
+    .map((each) => each.split(';')[0])
+    .join('; ')
+  async function press(fields: Record<string, string> = {}) {
+    const body = new URLSearchParams({ csrf: field('csrf'), token: field('token'), ...fields })
+    const answer = await fetch(`${app.url}/not-me`, { method: 'POST', headers: { cookie }, body })
+    return { status: answer.status, page: await answer.text(), requestId: answer.headers.get('x-request-id') ?? '' }
+  }
+  return { response, page, press }
+}
+const press = async (token: string) => (await open(token)).press()
+
+/** What somebody does to an account, and which mail tells its owner. */
+const CASES: Record<string, { subject: string; cause: (ada: User) => Promise<unknown>; password?: string }> = {
+  'a changed password': {
+    subject: SUBJECTS.passwordChanged,
+    password: NEXT_PASSWORD,
+    cause: async (ada) => {
+      const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+      expectType(await ada.with(WHERE).call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
+    },
+  },
+  'a reset password': {
+    subject: SUBJECTS.passwordReset,
+    password: NEXT_PASSWORD,
+    cause: async (ada) => {
+      await app.anonymous.call(RequestPasswordResetDocument, { input: { email: ada.email } })
+      const { token } = proofOf(await app.mail(ada.email, SUBJECTS.reset))
+      const input = { token, newPassword: NEXT_PASSWORD }
+      expectType(await elsewhere.call(ResetPasswordDocument, { input }), 'ResetPasswordSuccess')
+    },
+  },
+  'a new device': { subject: SUBJECTS.newDevice, cause: (ada) => ada.logIn({}, WHERE) },
+  'a lockout': {
+    subject: SUBJECTS.locked,
+    cause: async ({ email }) => {
+      const input = { identifier: email, password: NEXT_PASSWORD }
+      for (let time = 1; time <= 5; time += 1) await elsewhere.call(LoginDocument, { input })
+    },
+  },
+  'a refresh token that came twice': {
+    subject: SUBJECTS.sessionEnded,
+    cause: async ({ refreshToken }) => {
+      const phone = elsewhere
+      for (let time = 1; time <= 2; time += 1) await phone.call(RefreshDocument, { input: { refreshToken } })
+    },
+  },
+}
+const cases = Object.entries(CASES)
+
+describe.each(cases)('%s', (_, { subject, cause, password }) => {
+  test('is told with time, device, place and address, and with a link for who knows nothing of it', async () => {
+    const ada = await app.newUser()
+    await cause(ada)
+    const mail = await app.mail(ada.email, subject)
+    const device = subject === SUBJECTS.sessionEnded ? 'Firefox on Linux' : 'Safari on iOS'
+    for (const part of [mail.text, mail.html]) {
+      expect(part).toContain(device)
+      expect(part).toContain(ADDRESS)
+      expect(part).toContain(String(clock.now().getUTCFullYear()))
+    }
+    expect(mail.text).toMatch(/^Time: .+\nDevice: .+\nPlace: Unknown\nIP address: /m)
+    expect(linkOf(mail).origin).toBe('http://localhost:4999')
+    expect(mail.html).toContain(linkOf(mail).href)
+  })
+
+  test('and was not me: every session ends, and no password works until a new one is set by mail', async () => {
+    const ada = await app.newUser()
+    await cause(ada)
+    const thief = (await signIn(ada, password ?? ada.password)) === 'LoginSuccess'
+    expect(thief || subject === SUBJECTS.locked).toBe(true)
+    const { status, page, requestId } = await press(tokenOf(await app.mail(ada.email, subject)))
+    expect(status).toBe(200)
+    expect(page).toMatch(/role="status"><p>All sessions have ended, and the password that your account had no longer/)
+    expect(page).not.toContain(ada.email)
+
+    expect(await ada.call(MeDocument)).toBeNull()
+    for (const each of [ada.password, NEXT_PASSWORD]) expect(await signIn(ada, each)).not.toBe('LoginSuccess')
+    const { token } = proofOf(await app.mail(ada.email, SUBJECTS.reset))
+    const used = await app.anonymous.call(ResetPasswordDocument, {
+      input: { token, newPassword: password ?? ada.password },
+    })
+    expectType(used, 'WeakPasswordError')
+    const input = { token, newPassword: LAST_PASSWORD }
+    const reset = await app.anonymous.call(ResetPasswordDocument, { input })
+    expect(expectType(reset, 'ResetPasswordSuccess').terminatedSessions).toBe(0)
+    expect(await signIn(ada, LAST_PASSWORD)).toBe('LoginSuccess')
+
+    const back = await ada.logIn({ password: LAST_PASSWORD })
+    const events = (await app.eventsOf(back, {})).filter((event) => event.correlationId === requestId)
+    const ended = events.filter(({ type }) => type === 'SESSION_TERMINATED')
+    const [report] = events.filter(({ type }) => type === 'PASSWORD_RESET_REQUESTED')
+    expect(report).toMatchObject({ success: true, metadata: { reason: 'NOT_ME', terminatedSessions: ended.length } })
+  })
+})
+
+/** Somebody who has got a mail about a new device. */
+async function warned() {
+  const ada = await app.newUser()
+  const thief = await ada.logIn({}, WHERE)
+  return { ada, thief, token: tokenOf(await app.mail(ada.email, SUBJECTS.newDevice)) }
+}
+
+describe('the link', () => {
+  test('changes nothing by being opened, and its page needs no script', async () => {
+    const { ada, token } = await warned()
+    const before = await ada.state()
+    const { response, page } = await open(token)
+    expect(response.status).toBe(200)
+    expect(response.headers.get('content-security-policy')).toMatch(/^default-src 'none'/)
+    expect(page).toContain('<form method="post" action="/not-me">')
+    expect(page).not.toMatch(/<script|@example\.com/)
+    expect(await ada.state()).toEqual(before)
+  })
+
+  test('works once, also when it is used twenty times at once', async () => {
+    const { ada, token } = await warned()
+    const answers = await Promise.all(Array.from({ length: 20 }, () => press(token)))
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(1)
+    expect(answers.filter(({ status }) => status === 400)).toHaveLength(19)
+    expect((await app.mailsTo(ada.email)).filter(({ subject }) => subject === SUBJECTS.reset)).toHaveLength(1)
+  })
+
+  test('works for a week', async () => {
+    const [early, late] = [await warned(), await warned()]
+    clock.advance('6d')
+    expect((await press(early.token)).status).toBe(200)
+    clock.advance('25h')
+    expect((await press(late.token)).status).toBe(400)
+    expect(await signIn(late.ada, late.ada.password)).toBe('LoginSuccess')
+  })
+
+  test('of one mail outlives later mails, and dies with the first that is used', async () => {
+    const { ada, token } = await warned()
+    await ada.logIn({}, { 'user-agent': DEVICES.googlebot })
+    const later = tokenOf(await app.mail(ada.email, SUBJECTS.newDevice))
+    expect(later).not.toBe(token)
+    expect((await press(token)).status).toBe(200)
+    expect((await press(later)).status).toBe(400)
+  })
+
+  test('is not good for anything else, nor is another token good for it', async () => {
+    const { ada, token } = await warned()
+    const input = { token, newPassword: NEXT_PASSWORD }
+    expectType(await app.anonymous.call(ResetPasswordDocument, { input }), 'InvalidTokenError')
+    await app.anonymous.call(RequestPasswordResetDocument, { input: { email: ada.email } })
+    const { token: resetToken } = proofOf(await app.mail(ada.email, SUBJECTS.reset))
+    expect((await press(resetToken)).status).toBe(400)
+    expect((await press(ada.refreshToken)).status).toBe(400)
+    expect(await ada.call(MeDocument)).not.toBeNull()
+  })
+
+  test('says the same whether it was used, has expired or never was', async () => {
+    const [used, expired] = [await warned(), await warned()]
+    await press(used.token)
+    const again = await press(used.token)
+    clock.advance('8d')
+    const answers = [again, await press(expired.token), await press('made-up'), await press('\u0000%')]
+    for (const { status, page } of answers) expect({ status, page }).toEqual({ status: 400, page: again.page })
+    expect((await fetch(`${app.url}/not-me`)).status).toBe(400)
+  })
+
+  test('acts for nobody who has not opened its page: the form needs the CSRF field', async () => {
+    const { ada, token } = await warned()
+    const page = await open(token)
+    expect((await page.press({ csrf: '' })).status).toBe(403)
+    const body = new URLSearchParams({ token })
+    expect((await fetch(`${app.url}/not-me`, { method: 'POST', body })).status).toBe(403)
+    expect((await fetch(`${app.url}/not-me?token=${token}`, { method: 'DELETE' })).status).toBe(405)
+    expect(await ada.call(MeDocument)).not.toBeNull()
+  })
+
+  test('cannot be tried at will: what is made up is limited by address', async () => {
+    const strict = await startApp({ env: { RATE_LIMITS: 'anonymous=3/1h' } })
+    const response = await fetch(`${strict.url}/not-me?token=x`)
+    const cookie = response.headers
+      .getSetCookie()
+      .map((each) => each.split(';')[0])
+      .join('; ')
+    const csrf = /name="csrf" value="([^"]*)"/.exec(await response.text())?.[1] ?? ''
+    const attempt = () =>
+      fetch(`${strict.url}/not-me`, {
+        method: 'POST',
+        headers: { cookie },
+        body: new URLSearchParams({ csrf, token: 'x' }),
+      })
+    const answers = [await attempt(), await attempt(), await attempt(), await attempt()]
+    expect(answers.map(({ status }) => status)).toEqual([400, 400, 400, 429])
+    expect(Number(answers[3]?.headers.get('retry-after'))).toBeGreaterThan(3000)
+  })
+
+  test('makes the device of the thief unknown', async () => {
+    const ada = await app.newUser()
+    const browser = app.browser(WHERE)
+    const input = { identifier: ada.email, password: ada.password }
+    expectType(await browser.call(LoginDocument, { input }), 'LoginSuccess')
+    await press(tokenOf(await app.mail(ada.email, SUBJECTS.newDevice)))
+    for (let time = 1; time <= 5; time += 1) await elsewhere.call(LoginDocument, { input })
+    expectType(await browser.call(LoginDocument, { input }), 'AccountLockedError')
+  })
+})

@@ -1,0 +1,233 @@
+import pg from 'pg'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { openSuccessor } from '../../src/crypto/refresh-tokens.js'
+import { NEXT_PASSWORD, PASSWORD, startApp, type TestApp } from '../support/app.js'
+import { type Client, expectType } from '../support/client.js'
+import { lockDatabase } from '../support/database-lock.js'
+import { ChangePasswordDocument, MeDocument, RefreshDocument } from '../support/generated/graphql.js'
+import { SUBJECTS } from '../support/mailbox.js'
+import { openSocket } from '../support/streams.js'
+import type { User } from '../support/user.js'
+
+const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
+const app = await startApp({ env: ISSUER })
+const beside = await startApp({ env: ISSUER, beside: app })
+const { anonymous, clock } = app
+
+const present = (refreshToken: string, at: { anonymous: Client } = app) =>
+  at.anonymous.call(RefreshDocument, { input: { refreshToken } })
+async function rotate(refreshToken: string, at: { anonymous: Client } = app): Promise<string> {
+  const { authentication } = expectType(await present(refreshToken, at), 'RefreshSuccess')
+  return authentication.refreshToken ?? expect.fail('The refresh token is not in the answer')
+}
+const times = <T>(count: number, work: (index: number) => Promise<T>) =>
+  Promise.all(Array.from({ length: count }, (_, index) => work(index)))
+const theOnly = (tokens: readonly string[]) => {
+  expect(new Set(tokens).size).toBe(1)
+  return tokens[0] ?? ''
+}
+const isSignedIn = async ({ accessToken }: Pick<User, 'accessToken'>) =>
+  (await anonymous.with({ authorization: `Bearer ${accessToken}` }).call(MeDocument)) !== null
+
+interface StoredToken {
+  hash: Buffer
+  state: 'LIVE' | 'ROTATED'
+  sealed_successor: Buffer | null
+}
+
+/** What a copy of the database tells of the tokens of a session, oldest first. */
+async function tokensOf({ sessionId }: User): Promise<StoredToken[]> {
+  const database = new pg.Client(app.installation.databaseUrl)
+  await database.connect()
+  const query = 'SELECT * FROM refresh_tokens WHERE session_id = $1 ORDER BY created_at, state DESC'
+  return (await database.query(query, [sessionId]).finally(() => database.end())).rows
+}
+const liveOf = async (user: User) => (await tokensOf(user)).filter(({ state }) => state === 'LIVE').length
+
+const PROCESSES: [string, readonly TestApp[]][] = [
+  ['one process', [app]],
+  ['two processes', [app, beside]],
+]
+
+describe('fifty that refresh at once', () => {
+  test.each(PROCESSES)('with one token get one successor, and lose no session: %s', async (_, servers) => {
+    const ada = await app.newUser()
+    for (let round = 0, token = ada.refreshToken; round < 3; round += 1) {
+      token = theOnly(await times(50, (index) => rotate(token, servers[index % servers.length])))
+      expect(await liveOf(ada)).toBe(1)
+      expect(await isSignedIn(ada)).toBe(true)
+    }
+    expect(await app.eventsOf(ada, { types: ['TOKEN_REUSE_DETECTED', 'SESSION_TERMINATED'] })).toEqual([])
+    expect(await tokensOf(ada)).toHaveLength(4)
+  })
+
+  test('with the tokens of ten sessions of one account lose none of them', async () => {
+    const ada = await app.newUser()
+    const users = [ada, ...(await times(9, () => ada.logIn()))]
+    await Promise.all(
+      users.map(({ refreshToken }) => times(5, (index) => rotate(refreshToken, index % 2 === 0 ? app : beside))),
+    )
+    for (const user of users) {
+      expect(await liveOf(user)).toBe(1)
+      expect(await isSignedIn(user)).toBe(true)
+    }
+  })
+})
+
+describe('a client that does nothing wrong stays signed in', () => {
+  test('whose answer was lost: it presents the parent once more, and goes on', async () => {
+    const ada = await app.newUser()
+    await rotate(ada.refreshToken)
+    clock.advance('20s')
+    const successor = await rotate(ada.refreshToken, beside)
+    await rotate(await rotate(successor))
+    expect(await isSignedIn(ada)).toBe(true)
+  })
+
+  test('on a phone that loses its network: the parent comes again and again, until an answer arrives', async () => {
+    const ada = await app.newUser()
+    let token = ada.refreshToken
+    for (let trip = 0; trip < 3; trip += 1) {
+      const arrived: string[] = []
+      for (let attempt = 0; attempt < 5; attempt += 1) {
+        arrived.push(await rotate(token, attempt % 2 === 0 ? app : beside))
+        clock.advance('5s')
+      }
+      token = theOnly(arrived)
+      clock.advance('10m')
+    }
+    expect(await liveOf(ada)).toBe(1)
+    expect(await app.eventsOf(ada, { types: ['TOKEN_REUSE_DETECTED'] })).toEqual([])
+  })
+
+  test('in several tabs that wake up together and share what they keep', async () => {
+    const browser = await (await app.newUser()).openBrowser()
+    const tab = await browser.withCsrfToken()
+    for (let round = 0; round < 3; round += 1) {
+      const results = await times(6, () => tab.call(RefreshDocument))
+      for (const result of results) expectType(result, 'RefreshSuccess')
+      clock.advance('14m')
+    }
+    expectType(await tab.call(RefreshDocument), 'RefreshSuccess')
+  })
+
+  test('whose pages a server renders: both take the same token, and each goes on with what it got', async () => {
+    const ada = await app.newUser()
+    const [server, browser] = await Promise.all([rotate(ada.refreshToken), rotate(ada.refreshToken, beside)])
+    expect(browser).toBe(server)
+    clock.advance('1m')
+    const [rendered, shown] = await Promise.all([rotate(server), rotate(browser, beside)])
+    expect(shown).toBe(rendered)
+    clock.advance('10m')
+    await rotate(shown)
+    expect(await app.eventsOf(ada, { types: ['TOKEN_REUSE_DETECTED'] })).toEqual([])
+  })
+})
+
+describe('a stolen token ends the session, records it, and tells the owner by mail and live', () => {
+  test.each<[string, (user: User) => Promise<string>]>([
+    [
+      'when the parent comes after the grace period',
+      async ({ refreshToken }) => {
+        const successor = await rotate(refreshToken)
+        clock.advance('31s')
+        return successor
+      },
+    ],
+    [
+      'when the parent comes after its successor was used',
+      async ({ refreshToken }) => rotate(await rotate(refreshToken)),
+    ],
+    ['when a grandparent comes', async ({ refreshToken }) => rotate(await rotate(await rotate(refreshToken)))],
+  ])('%s', async (_, use) => {
+    const ada = await app.newUser()
+    const stolen = await ada.logIn()
+    const next = await use(stolen)
+    const owner = await ada.logIn()
+    const socket = await openSocket(beside.url, { token: owner.accessToken })
+    const alerts = socket.follow('subscription { securityAlerts(minRiskLevel: HIGH) { node { type sessionId } } }')
+    const hijacked = await openSocket(app.url, { token: stolen.accessToken })
+    expect(await socket.ask('{ me { id } }')).toMatchObject({ data: { me: { id: ada.id } } })
+
+    const results = await times(5, (index) => present(stolen.refreshToken, index % 2 === 0 ? app : beside))
+    const reasons = results.map((result) => expectType(result, 'InvalidRefreshTokenError').reason)
+    expect(reasons).toContain('REUSED')
+    const alert = { type: 'TOKEN_REUSE_DETECTED', sessionId: stolen.sessionId }
+    expect((await alerts.next()).data.securityAlerts.node).toEqual(alert)
+    expect(await hijacked.closing).toMatchObject({ code: 4403 })
+    expect(expectType(await present(next), 'InvalidRefreshTokenError').reason).toBe('REVOKED')
+    expect(await isSignedIn(stolen)).toBe(false)
+    expect(await isSignedIn(owner)).toBe(true)
+    const [event] = await app.eventsOf(ada, { types: ['TOKEN_REUSE_DETECTED'] })
+    expect(event).toMatchObject({ ...alert, riskLevel: 'HIGH', success: false })
+    const mails = (await app.mailsTo(ada.email)).filter(({ subject }) => subject === SUBJECTS.sessionEnded)
+    expect(mails).toHaveLength(1)
+  })
+})
+
+describe('a change of the password while the session is renewed', () => {
+  const change = (user: User, newPassword: string, currentPassword: string) =>
+    user.call(ChangePasswordDocument, { input: { currentPassword, newPassword } })
+
+  test('succeeds when the rotation commits in the middle of it', async () => {
+    const ada = await app.newUser()
+    const lock = await lockDatabase(
+      app.installation,
+      `SELECT FROM sessions WHERE id = '${ada.sessionId}' FOR NO KEY UPDATE`,
+    )
+    const rotation = present(ada.refreshToken, beside)
+    await lock.untilWaiting(1)
+    const changing = change(ada, NEXT_PASSWORD, PASSWORD)
+    await lock.untilWaiting(2)
+    await lock.release()
+    expectType(await rotation, 'RefreshSuccess')
+    const { authentication } = expectType(await changing, 'ChangePasswordSuccess')
+    expect(await liveOf(ada)).toBe(1)
+    await rotate(authentication.refreshToken ?? '')
+  })
+
+  test('succeeds whatever comes at the same time, and leaves one live token', async () => {
+    const ada = await app.newUser()
+    const passwords = [PASSWORD, NEXT_PASSWORD, 'the third of all my passwords', 'one after the third lantern']
+    let token = ada.refreshToken
+    for (const [index, next] of passwords.slice(1).entries()) {
+      const refreshes = times(10, (each) => present(token, each % 2 === 0 ? app : beside))
+      const changed = expectType(await change(ada, next, passwords[index] ?? ''), 'ChangePasswordSuccess')
+      await refreshes
+      expect(await liveOf(ada)).toBe(1)
+      token = await rotate(changed.authentication.refreshToken ?? '')
+    }
+  })
+})
+
+test('A copy of the database shows no token, and opens no successor', async () => {
+  const ada = await app.newUser()
+  const given = [ada.refreshToken]
+  for (let round = 0; round < 3; round += 1) given.push(await rotate(given.at(-1) ?? ''))
+  const database = new pg.Client(app.installation.databaseUrl)
+  await database.connect()
+  onTestFinished(() => database.end())
+  const { rows: tables } = await database.query<{ name: string }>(
+    `SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname IN ('public', 'jobs')`,
+  )
+  let copy = ''
+  for (const { name } of tables) {
+    const { rows } = await database.query<{ row: string }>(`SELECT each::text AS row FROM ${name} AS each`)
+    copy += rows.map(({ row }) => row).join('\n')
+  }
+  expect(copy).toContain(ada.sessionId)
+  for (const token of given) {
+    const spellings = [token, Buffer.from(token).toString('hex'), Buffer.from(token, 'base64url').toString('hex')]
+    for (const spelling of spellings) expect(copy).not.toContain(spelling)
+  }
+
+  const stored = await tokensOf(ada)
+  expect(stored.map(({ state }) => state)).toEqual(['ROTATED', 'ROTATED', 'ROTATED', 'LIVE'])
+  const known = stored.flatMap(({ hash }) => ['hex', 'base64', 'base64url'].map((as) => hash.toString(as as 'hex')))
+  for (const [index, { sealed_successor: sealed }] of stored.slice(0, -1).entries()) {
+    const opened = (key: string) => openSuccessor(key, sealed ?? expect.fail('No successor is kept'))
+    expect(known.map(opened)).toEqual(known.map(() => null))
+    // Only its parent opens it: neither another token of the family, nor the successor itself.
+    expect(given.map(opened)).toEqual(given.map((_, each) => (each === index ? given[index + 1] : null)))
+  }
+})

@@ -1,0 +1,26 @@
+import pg from 'pg'
+import { onTestFinished } from 'vitest'
+import { eventually } from './eventually.js'
+import type { Installation } from './installation.js'
+
+const WAITING = `
+  SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+
+export interface DatabaseLock {
+  /** Waits until so many statements of the servers wait for a lock. */
+  untilWaiting(count: number): Promise<void>
+  release(): Promise<void>
+}
+
+/** Runs a statement that locks, and keeps what it has locked until `release`: so that a test decides who comes first. */
+export async function lockDatabase({ databaseUrl }: Installation, statement: string): Promise<DatabaseLock> {
+  const [holder, observer] = [new pg.Client(databaseUrl), new pg.Client(databaseUrl)]
+  await Promise.all([holder.connect(), observer.connect()])
+  onTestFinished(async () => void (await Promise.all([holder.end(), observer.end()])))
+  await holder.query('BEGIN')
+  await holder.query(statement)
+  return {
+    untilWaiting: (count) => eventually(async () => (await observer.query(WAITING)).rows[0].count).toBe(count),
+    release: async () => void (await holder.query('COMMIT')),
+  }
+}
