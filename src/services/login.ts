@@ -10,6 +10,7 @@ import type { Mails } from './mails.js'
 import { type Records, USER_COLUMNS, type UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
 import type { Throttle } from './throttle.js'
+import { createUnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -74,8 +75,7 @@ type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' |
 
 export function createLogin(deps: Deps) {
   const { db, clock, audit, records, sessions, authentications, throttle, devices, mails, hasher } = deps
-  /** A hash that no password fits, made with today's parameters: checking it takes as long as checking a real one. */
-  let dummyHash: Promise<string> | undefined
+  const getUnusableHash = createUnusableHash(hasher)
 
   async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
     const key = normalizeIdentifier(identifier)
@@ -113,19 +113,8 @@ export function createLogin(deps: Deps) {
     throw lockedUntil ? new AccountLockedError(lockedUntil, clock.now()) : new InvalidCredentialsError()
   }
 
-  async function getDummyHash(): Promise<string> {
-    dummyHash ??= hasher.hash('no password has this hash')
-    try {
-      return await dummyHash
-    } catch (error) {
-      // The queue was full: the next login tries again.
-      dummyHash = undefined
-      throw error
-    }
-  }
-
   async function isCorrect(account: Candidate | null, password: string): Promise<boolean> {
-    const dummy = await getDummyHash()
+    const dummy = await getUnusableHash()
     const isMatch = await hasher.verify(account?.passwordHash ?? dummy, password)
     return isMatch && account !== null
   }

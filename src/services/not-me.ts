@@ -1,4 +1,3 @@
-import { randomToken } from '../crypto/secrets.js'
 import { DomainError, InvalidTokenError } from '../errors.js'
 import type { Clock, PasswordHasher, RateLimitVerdict } from '../ports.js'
 import type { Accounts } from './accounts.js'
@@ -11,6 +10,7 @@ import type { OneTimeTokens } from './one-time-tokens.js'
 import type { RateLimits } from './rate-limits.js'
 import type { Records } from './records.js'
 import type { Sessions } from './sessions.js'
+import { createUnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -32,13 +32,13 @@ export const NOT_ME_LIFETIME_MS = 7 * 86_400_000
 /** What the owner of an account does by the link of a mail about something that somebody else did. */
 export function createNotMe(deps: Deps) {
   const { db, clock, audit, accounts, records, sessions, mails, links, oneTimeTokens, hasher, rateLimits } = deps
+  const getUnusableHash = createUnusableHash(hasher)
 
   async function report(client: Client, token: string): Promise<void> {
     const found = await oneTimeTokens.find('NOT_ME', { token })
     if (!found) throw new InvalidTokenError()
     const { userId } = found
-    // A hash that no password fits takes as long to check as any other.
-    const passwordHash = await hasher.hash(randomToken())
+    const passwordHash = await getUnusableHash()
     await db.transaction(async (tx) => {
       const now = clock.now()
       // First the account's row: no session opens with the old password from here on.

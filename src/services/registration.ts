@@ -1,4 +1,3 @@
-import { randomToken } from '../crypto/secrets.js'
 import { DomainError, InvalidTokenError, UsernameTakenError } from '../errors.js'
 import { normalizeEmail, normalizeUsername } from '../identifiers.js'
 import type { Clock, PasswordHasher } from '../ports.js'
@@ -12,6 +11,7 @@ import type { NewPassword, NewPasswords } from './new-passwords.js'
 import type { OneTimeTokens, Proof } from './one-time-tokens.js'
 import type { UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
+import { createUnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -47,19 +47,7 @@ const isUnproven = (user: UserRecord) => user.isActive && !user.emailVerifiedAt
 export function createRegistration(deps: Deps) {
   const { db, clock, audit, accounts, mails, links, oneTimeTokens, newPasswords, hasher, sessions } = deps
   const pendingUntil = () => new Date(clock.now().getTime() + deps.verificationLifetimeMs)
-  /** The hash of a password that nobody has ever known. */
-  let hashing: Promise<string> | undefined
-
-  async function getUnknownHash(): Promise<string> {
-    hashing ??= hasher.hash(randomToken())
-    try {
-      return await hashing
-    } catch (error) {
-      // The queue was full: the next one tries again.
-      hashing = undefined
-      throw error
-    }
-  }
+  const getUnusableHash = createUnusableHash(hasher)
 
   async function sendVerification(tx: Transaction, client: Client, user: UserRecord): Promise<void> {
     const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, user.id, 'EMAIL_VERIFICATION')
@@ -160,12 +148,12 @@ export function createRegistration(deps: Deps) {
     audit.record(db, client, { type, success: false, metadata: { reason } })
 
   async function store(client: Client, input: Registration, accepted: NewPassword): Promise<void> {
-    const unknownHash = await getUnknownHash()
+    const unusableHash = await getUnusableHash()
     await db.transaction(async (tx) => {
       if (input.username) await accounts.assertUsernameFree(tx, input.username)
       const owner = await accounts.findByEmail(tx, normalizeEmail(input.email))
       if (owner && !owner.pendingUntil) {
-        if (isUnproven(owner)) await withoutPassword(tx, owner.email, unknownHash, NEVER)
+        if (isUnproven(owner)) await withoutPassword(tx, owner.email, unusableHash, NEVER)
         return tellOwner(tx, client, owner)
       }
       const user = await create(tx, client, input, accepted.hash, deps.requireVerifiedEmail || owner !== null)
@@ -196,7 +184,7 @@ export function createRegistration(deps: Deps) {
       try {
         const found = await oneTimeTokens.find('EMAIL_VERIFICATION', proof)
         if (!found) throw new InvalidTokenError()
-        const hash = await getUnknownHash()
+        const hash = await getUnusableHash()
         return await db.transaction(async (tx) => {
           await disown(tx, client, found.userId, hash)
           const user = await accounts.establish(tx, found.userId)
@@ -217,7 +205,7 @@ export function createRegistration(deps: Deps) {
      * several registrations share the address, what the mail confirms keeps none of their passwords.
      */
     async resendVerificationEmail(client: Client, email: string): Promise<void> {
-      const hash = await getUnknownHash()
+      const hash = await getUnusableHash()
       await db.transaction(async (tx) => {
         const emailNormalized = normalizeEmail(email)
         const user = await accounts.findByEmail(tx, emailNormalized)
