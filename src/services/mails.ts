@@ -40,24 +40,32 @@ export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
     return { notMeLink: links.notMe(token), notMeSeconds: lifetimeSeconds }
   }
 
+  /** The mail exists exactly when the transaction commits. Waiting jobs hold it encrypted: it may carry a token. */
+  async function send<K extends EmailKind>(
+    tx: Transaction,
+    to: Recipient,
+    kind: K,
+    data: Omit<EmailData[K], 'loginLink' | 'resetLink' | 'notMeLink' | 'notMeSeconds'>,
+  ): Promise<void> {
+    const { email, locale, timezone } = to
+    const recipient = { email, displayName: displayNameOf(to), locale, timezone }
+    const ways = {
+      ...{ loginLink: links.home(), resetLink: links.resetPassword() },
+      ...(WITH_NOT_ME.has(kind) && (await notMe(tx, to.id))),
+    }
+    const letter = { kind, data: { ...data, ...ways }, recipient }
+    const sealed = seal(keys.current, JSON.stringify(letter), CONTEXT).toString('base64')
+    await jobs.enqueue(tx.sql, 'send-email', { sealed })
+    await tx.afterCommit(() => jobs.wake('send-email'))
+  }
+
   return {
-    /** The mail exists exactly when the transaction commits. Waiting jobs hold it encrypted: it may carry a token. */
-    async send<K extends EmailKind>(
-      tx: Transaction,
-      to: Recipient,
-      kind: K,
-      data: Omit<EmailData[K], 'loginLink' | 'resetLink' | 'notMeLink' | 'notMeSeconds'>,
-    ): Promise<void> {
-      const { email, locale, timezone } = to
-      const recipient = { email, displayName: displayNameOf(to), locale, timezone }
-      const ways = {
-        ...{ loginLink: links.home(), resetLink: links.resetPassword() },
-        ...(WITH_NOT_ME.has(kind) && (await notMe(tx, to.id))),
-      }
-      const letter = { kind, data: { ...data, ...ways }, recipient }
-      const sealed = seal(keys.current, JSON.stringify(letter), CONTEXT).toString('base64')
-      await jobs.enqueue(tx.sql, 'send-email', { sealed })
-      await tx.afterCommit(() => jobs.wake('send-email'))
+    send,
+
+    /** The means to choose a new password, by link or by code. Those that were mailed before no longer work. */
+    async sendReset(tx: Transaction, to: Recipient): Promise<void> {
+      const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, to.id, 'PASSWORD_RESET')
+      await send(tx, to, 'password-reset', { link: links.resetPassword(token), code, lifetimeSeconds })
     },
 
     /** Opens what `send` enqueued. Throws when it was sealed under a key that is gone. */

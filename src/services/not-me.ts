@@ -4,7 +4,6 @@ import type { Accounts } from './accounts.js'
 import type { Audit } from './audit.js'
 import type { Client } from './client.js'
 import type { Database } from './database.js'
-import type { Links } from './links.js'
 import type { Mails } from './mails.js'
 import type { OneTimeTokens } from './one-time-tokens.js'
 import type { RateLimits } from './rate-limits.js'
@@ -20,7 +19,6 @@ interface Deps {
   records: Records
   sessions: Sessions
   mails: Mails
-  links: Links
   oneTimeTokens: OneTimeTokens
   hasher: PasswordHasher
   rateLimits: RateLimits
@@ -31,7 +29,7 @@ export const NOT_ME_LIFETIME_MS = 7 * 86_400_000
 
 /** What the owner of an account does by the link of a mail about something that somebody else did. */
 export function createNotMe(deps: Deps) {
-  const { db, clock, audit, accounts, records, sessions, mails, links, oneTimeTokens, hasher, rateLimits } = deps
+  const { db, clock, audit, accounts, records, sessions, mails, oneTimeTokens, hasher, rateLimits } = deps
   const getUnusableHash = createUnusableHash(hasher)
 
   async function report(client: Client, token: string): Promise<void> {
@@ -51,8 +49,7 @@ export function createNotMe(deps: Deps) {
       await audit.record(tx, client, { type: 'PASSWORD_RESET_REQUESTED', userId, metadata })
       const user = await accounts.findById(tx, userId)
       if (!user.isActive) return
-      const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, userId, 'PASSWORD_RESET')
-      await mails.send(tx, user, 'password-reset', { link: links.resetPassword(token), code, lifetimeSeconds })
+      await mails.sendReset(tx, user)
     })
   }
 

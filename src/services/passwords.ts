@@ -6,7 +6,6 @@ import type { Audit } from './audit.js'
 import type { Authentication, Authentications } from './authentications.js'
 import { type Client, originOf } from './client.js'
 import type { Database, Transaction } from './database.js'
-import type { Links } from './links.js'
 import type { Mails } from './mails.js'
 import type { NewPassword, NewPasswords } from './new-passwords.js'
 import type { OneTimeTokens, Proof } from './one-time-tokens.js'
@@ -25,7 +24,6 @@ interface Deps {
   authentications: Authentications
   throttle: Throttle
   mails: Mails
-  links: Links
   oneTimeTokens: OneTimeTokens
   policy: PasswordPolicy
   newPasswords: NewPasswords
@@ -35,7 +33,7 @@ interface Deps {
 }
 
 export function createPasswords(deps: Deps) {
-  const { db, clock, audit, accounts, records, sessions, authentications, throttle, mails, links, oneTimeTokens } = deps
+  const { db, clock, audit, accounts, records, sessions, authentications, throttle, mails, oneTimeTokens } = deps
   const { policy, newPasswords, hasher, historyLength } = deps
 
   const historyOf = async (userId: string): Promise<string[]> => {
@@ -159,8 +157,7 @@ export function createPasswords(deps: Deps) {
             metadata,
           })
         }
-        const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, user.id, 'PASSWORD_RESET')
-        await mails.send(tx, user, 'password-reset', { link: links.resetPassword(token), code, lifetimeSeconds })
+        await mails.sendReset(tx, user)
         await audit.record(tx, client, { type: 'PASSWORD_RESET_REQUESTED', userId: user.id })
       })
     },

@@ -106,8 +106,7 @@ export function createRegistration(deps: Deps) {
   /** Who has confirmed a registration without a password chooses one by the next mail. */
   async function askForPassword(tx: Transaction, client: Client, user: UserRecord): Promise<void> {
     if (await tx.prisma.passwordHistory.findFirst({ where: { userId: user.id }, select: { id: true } })) return
-    const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, user.id, 'PASSWORD_RESET')
-    await mails.send(tx, user, 'password-reset', { link: links.resetPassword(token), code, lifetimeSeconds })
+    await mails.sendReset(tx, user)
     await audit.record(tx, client, { type: 'PASSWORD_RESET_REQUESTED', userId: user.id })
   }
 
