@@ -1,8 +1,11 @@
 import { type Row, toTable } from './report.js'
+import { measureAudit } from './scenarios/audit.js'
 import { measureAllLogins } from './scenarios/logins.js'
 import { measureMemory } from './scenarios/memory.js'
+import { measureOracles } from './scenarios/oracle.js'
 import { profileAll } from './scenarios/profiles.js'
 import { measureQueries } from './scenarios/queries.js'
+import { measureStreams } from './scenarios/streams.js'
 import { measureThroughput } from './scenarios/throughput.js'
 import { cleanUp, isCleaningUp } from './support/cleanup.js'
 import { createEnvironment } from './support/environment.js'
@@ -18,10 +21,14 @@ function optionsOrUsage(): Options {
 }
 
 async function measureAll(options: Options): Promise<{ rows: Row[]; profiles: string }> {
+  // Against a server of its own.
+  if (options.only.has('oracle')) return { rows: await measureOracles(options), profiles: '' }
+  // By itself: it needs no server, and would weigh on what is measured with one.
+  const rows = await measureAudit(options)
+  if (options.only.size === 1 && options.only.has('audit')) return { rows, profiles: '' }
   const environment = await createEnvironment(options)
-  const rows: Row[] = []
-  // Memory last: it shows what all the rest has left behind.
-  for (const measure of [measureThroughput, measureAllLogins, measureQueries, measureMemory]) {
+  // Memory after them: it shows what all the rest has left behind.
+  for (const measure of [measureThroughput, measureAllLogins, measureQueries, measureMemory, measureStreams]) {
     rows.push(...(await measure(environment)))
   }
   return { rows, profiles: options.hasProfile ? await profileAll(environment) : '' }

@@ -2,7 +2,9 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import type { Config } from './config.js'
 import { printContract, schema } from './executable-schema.js'
+import { createAdmission } from './http/admission.js'
 import { createClientReader } from './http/client.js'
+import { createGate } from './http/gate.js'
 import { createErrorMasker } from './http/graphql-errors.js'
 import { createGraphqlRoute } from './http/graphql-route.js'
 import { createOperationsRoute } from './http/operations-route.js'
@@ -39,12 +41,15 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     [urls.public(), urls.frontend(), ...(config.urls.public ? [] : [address()])].map((url) => new URL(url).origin)
   const isAllowedOrigin = (origin: string) => (config.corsOrigins ?? ownOrigins()).includes(origin)
   const isTrustedOrigin = (origin: string) => (config.csrfOrigins ?? ownOrigins()).includes(origin)
+  const isKnownOrigin = (origin: string) =>
+    isTrustedOrigin(origin) || isAllowedOrigin(origin) || ownOrigins().includes(origin)
 
+  if (config.proxyProblem) log.warn({}, config.proxyProblem)
   const runtime = await createRuntime(config, log, urls, replacements)
   const { services, clock, db, redis, jobs, metrics, mailer, mailbox } = runtime
   const { prisma } = db
   const maskError = createErrorMasker(isDatabaseUnavailable)
-  const readClient = createClientReader(config.trustedProxies, runtime.geo)
+  const readClient = createClientReader(config.trustedProxies, runtime.geo, log)
   const graphql = createGraphql({
     ...{ schema, services, prisma, maskError, log, onField: metrics.operation },
     hasGraphiql: config.graphiql,
@@ -53,7 +58,10 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     limits: config.limits,
     persistedOperations: config.persistedOperations,
   })
+  const inFlight = createGate(config.maxInFlight)
+  const admission = createAdmission(inFlight, maskError)
   const sockets = createWebSocketServer({
+    inFlight,
     graphql,
     services,
     prisma,
@@ -65,11 +73,11 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     limits: config.limits,
   })
   const graphqlRoute = createGraphqlRoute({
-    ...{ graphql, maskError, log, isAllowedOrigin, maxInFlight: config.maxInFlight, hasGraphiql: config.graphiql },
+    ...{ graphql, admission, log, isAllowedOrigin, hasGraphiql: config.graphiql },
     maxBodyBytes: config.limits.bodyBytes,
   })
   const pages = createPagesRoute({
-    ...{ graphql, log, continueUrl: () => config.urls.frontend },
+    ...{ graphql, log, admission, continueUrl: () => config.urls.frontend },
     requirements: services.policy.requirements,
     reportNotMe: services.notMe.report,
   })
@@ -95,8 +103,13 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     html(exchange, MAILBOX_CSP, mailboxPage(mails))
   }
   const home = homePage({ graphiql: config.graphiql, mailbox: mailbox !== null, schema: config.introspection })
+  const admitted =
+    (handler: Handler): Handler =>
+    (exchange) =>
+      admission.admit(exchange, () => handler(exchange))
+  // What says how the server is doing is answered under any load; what has a body admits itself when it has read it.
   const routes: Routes = {
-    '/': { GET: (exchange) => html(exchange, PAGE_CSP, home) },
+    '/': { GET: admitted((exchange) => html(exchange, PAGE_CSP, home)) },
     '/graphql': { '*': graphqlRoute },
     '/verify-email': { '*': (exchange) => pages(exchange, '/verify-email') },
     '/reset-password': { '*': (exchange) => pages(exchange, '/reset-password') },
@@ -105,16 +118,17 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     '/health/live': { GET: operations.live },
     '/health/ready': { GET: operations.ready },
     '/metrics': { GET: operations.metrics },
-    '/.well-known/jwks.json': { GET: operations.jwks },
-    '/maintenance/flush-tokens': { POST: operations.flush },
+    '/.well-known/jwks.json': { GET: admitted(operations.jwks) },
+    '/maintenance/flush-tokens': { POST: admitted(operations.flush) },
     ...(config.introspection && {
-      '/schema.graphql': { GET: ({ head }) => send(head, 200, 'text/plain; charset=utf-8', printContract()) },
+      '/schema.graphql': { GET: admitted(({ head }) => send(head, 200, 'text/plain; charset=utf-8', printContract())) },
     }),
-    ...(mailbox && { '/dev/mailbox': { GET: showMailbox } }),
+    ...(mailbox && { '/dev/mailbox': { GET: admitted(showMailbox) } }),
   }
   const transportSettings = {
     csrfKeys: services.csrfKeys,
     isTrustedOrigin,
+    isKnownOrigin,
     isSecure: () => config.isProduction || urls.public().startsWith('https:'),
     hasAccessCookie: config.accessTokenCookie,
   }
@@ -131,6 +145,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     /** Begins to serve and to work. Returns the URL where it can be reached. */
     async listen(): Promise<string> {
       await services.feed.start()
+      services.detection.start()
       server.listen(config.port, config.host)
       await once(server, 'listening')
       port = (server.address() as AddressInfo).port

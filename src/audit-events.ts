@@ -36,7 +36,7 @@ export const AUDIT_EVENTS: Readonly<Record<AuditEventType, EventKind>> = {
   SESSION_CREATED: ok('LOW', 'A session was opened.'),
   SESSION_TERMINATED: ok('MEDIUM', 'A session was ended.'),
   NEW_DEVICE: ok('MEDIUM', 'Somebody signed in from a device that was not seen before.'),
-  SUSPICIOUS_LOGIN: failed('HIGH', 'Somebody signed in under unusual circumstances.'),
+  SUSPICIOUS_LOGIN: failed('HIGH', 'Signing in, or attempts at it, looked suspicious: the metadata names the rule.'),
   RATE_LIMIT_EXCEEDED: failed('MEDIUM', 'Too many requests were made.'),
   PROFILE_UPDATED: ok('LOW', 'The profile was changed.'),
 }
@@ -45,3 +45,13 @@ export const RISK_LEVELS: readonly RiskLevel[] = ['LOW', 'MEDIUM', 'HIGH', 'CRIT
 
 /** The risk levels from `minimum` up. */
 export const riskLevelsFrom = (minimum: RiskLevel): RiskLevel[] => RISK_LEVELS.slice(RISK_LEVELS.indexOf(minimum))
+
+/** What can be wrong with a sealed event, in words for an auditor. */
+export const AUDIT_BREAKS = {
+  MISSING: 'The event is missing.',
+  CHANGED: 'The event, its place or its hash was changed.',
+  PERSONAL_DATA_CHANGED: 'The address, user agent, place or metadata of the event was changed.',
+  CHECKPOINT_MISMATCH: 'A signed checkpoint says otherwise: the log was rewritten.',
+  CHECKPOINT_FORGED: 'The signature of the checkpoint is not valid.',
+} as const
+export type AuditBreakReason = keyof typeof AUDIT_BREAKS

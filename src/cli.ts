@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
+import { addAuditCommands } from './cli/audit.js'
 import { addDoctorCommand } from './cli/doctor.js'
 import { addKeyCommands, addMaintenanceCommands, addMigrateCommand } from './cli/operations.js'
 import { describeFailure } from './cli/output.js'
@@ -18,6 +19,7 @@ addMigrateCommand(program)
 addUserCommands(program)
 addKeyCommands(program)
 addMaintenanceCommands(program)
+addAuditCommands(program)
 addDoctorCommand(program)
 
 try {

@@ -73,3 +73,12 @@ export const persistedOperations = z.string().transform((path, context) => {
   }
   return z.NEVER
 })
+
+/** Whether a URL stays on this machine; one without a host names a socket of it. */
+export const isLoopback = (url: string): boolean => /^(localhost|127(\.\d+){3}|\[::1\]|)$/.test(new URL(url).hostname)
+
+/** The value, which nobody can change any more at any depth. */
+export function deepFreeze<T extends object>(value: T): Readonly<T> {
+  for (const child of Object.values(value)) if (child && typeof child === 'object') deepFreeze(child)
+  return Object.freeze(value)
+}

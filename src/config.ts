@@ -3,9 +3,11 @@ import { z } from 'zod'
 import {
   base,
   cidr,
+  deepFreeze,
   duration,
   flag,
   integer,
+  isLoopback,
   origins,
   persistedOperations,
   secrets,
@@ -13,6 +15,7 @@ import {
   url,
   urls,
 } from './config-values.js'
+import { parseDetectionRules } from './detection-rules.js'
 import { DEFAULT_RATE_LIMITS, parseRateLimits, type RateLimits } from './rate-limits.js'
 
 /** Every setting that the server reads, with its default. The reference is docs/configuration.md. */
@@ -67,9 +70,12 @@ const shape = {
   LOCKOUT_THRESHOLD: integer(5, 1, 1000),
   LOCKOUT_DURATION: duration('30m'),
   RATE_LIMITS: z.string().optional(),
+  DETECTION_RULES: z.string().optional(),
   ACCESS_TOKEN_COOKIE: flag.default('false'),
   MAX_CONCURRENT_SESSIONS: integer(50, 1, 10_000),
   AUDIT_RETENTION: duration('365d'),
+  AUDIT_CHECKPOINT_EVENTS: integer(1000, 10, 1_000_000),
+  AUDIT_CHECKPOINT_INTERVAL: duration('10m', 60_000),
   GEOIP_DATABASE: z.string().refine(existsSync, 'must be the path of an existing file').optional(),
   MAX_IN_FLIGHT: integer(1000, 1, 1_000_000),
   MAX_BODY_BYTES: integer(102_400, 1024, 100_000_000),
@@ -78,6 +84,7 @@ const shape = {
   MAX_QUERY_ALIASES: integer(30, 0, 10_000),
   MAX_QUERY_ROOT_FIELDS: integer(20, 1, 10_000),
   MAX_QUERY_DIRECTIVES: integer(20, 0, 10_000),
+  MAX_OPERATIONS_PER_SOCKET: integer(50, 1, 1_000_000),
   MAX_SOCKETS_PER_ADDRESS: integer(200, 1, 1_000_000),
   MAX_SUBSCRIPTIONS_PER_ADDRESS: integer(500, 1, 1_000_000),
   MAX_SUBSCRIPTIONS_PER_USER: integer(50, 1, 1_000_000),
@@ -110,10 +117,12 @@ export class ConfigError extends Error {
 }
 
 type Settings = z.infer<typeof schema>
-const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/
+
+const UNKNOWN_PROXY =
+  'PUBLIC_URL is https:, so a proxy ends TLS, and TRUSTED_PROXIES does not name it: all clients count as one address'
 
 function productionProblems(env: Settings): string[] {
-  const isInsecureUrl = env.PUBLIC_URL?.startsWith('http:') && !LOOPBACK.test(new URL(env.PUBLIC_URL).hostname)
+  const isInsecureUrl = env.PUBLIC_URL?.startsWith('http:') && !isLoopback(env.PUBLIC_URL)
   return [
     !env.DATABASE_URL && 'DATABASE_URL: required in production',
     !env.SECRET_KEY && 'SECRET_KEY: required in production (32 bytes or more, e.g. from `openssl rand -base64 48`)',
@@ -123,11 +132,9 @@ function productionProblems(env: Settings): string[] {
   ].filter((problem) => typeof problem === 'string')
 }
 
-function rateLimits(env: Settings, problems: string[]): RateLimits | null {
-  const isProduction = env.NODE_ENV === 'production'
-  const defaults = DEFAULT_RATE_LIMITS(isProduction)
-  if (env.RATE_LIMITS === 'off') return null
-  const { limits, problem } = parseRateLimits(env.RATE_LIMITS ?? '', defaults)
+function rateLimits({ RATE_LIMITS = '', NODE_ENV }: Settings, problems: string[]): RateLimits | null {
+  if (RATE_LIMITS === 'off') return null
+  const { limits, problem } = parseRateLimits(RATE_LIMITS, DEFAULT_RATE_LIMITS(NODE_ENV === 'production'))
   if (problem) problems.push(`RATE_LIMITS: ${problem}`)
   return limits
 }
@@ -145,6 +152,8 @@ export function loadConfig(environment: Record<string, string | undefined>) {
   const isProduction = env.NODE_ENV === 'production'
   const problems = isProduction ? productionProblems(env) : []
   const limits = rateLimits(env, problems)
+  const detection = parseDetectionRules(env.DETECTION_RULES ?? '')
+  if (detection.problem) problems.push(`DETECTION_RULES: ${detection.problem}`)
   if (env.JWT_ALGORITHM === 'HS256' && !env.JWT_SIGNING_KEY) problems.push('JWT_SIGNING_KEY: required for HS256')
   if (env.PASSWORD_MIN_LENGTH > env.PASSWORD_MAX_LENGTH)
     problems.push('PASSWORD_MIN_LENGTH: exceeds PASSWORD_MAX_LENGTH')
@@ -163,6 +172,8 @@ export function loadConfig(environment: Record<string, string | undefined>) {
     corsOrigins: env.CORS_ALLOWED_ORIGINS,
     csrfOrigins: env.CSRF_TRUSTED_ORIGINS,
     trustedProxies: env.TRUSTED_PROXIES,
+    /** Null: none can be seen from here. */
+    proxyProblem: env.PUBLIC_URL?.startsWith('https:') && env.TRUSTED_PROXIES.length === 0 ? UNKNOWN_PROXY : null,
     secretKeys: env.SECRET_KEY,
     jwt: {
       algorithm: env.JWT_ALGORITHM,
@@ -204,7 +215,13 @@ export function loadConfig(environment: Record<string, string | undefined>) {
     lockout: { threshold: env.LOCKOUT_THRESHOLD, durationMs: env.LOCKOUT_DURATION },
     /** Null: no limits. */
     rateLimits: limits,
-    auditRetentionMs: env.AUDIT_RETENTION,
+    /** The rules that are on. */
+    detection: detection.thresholds,
+    audit: {
+      retentionMs: env.AUDIT_RETENTION,
+      checkpointEvents: env.AUDIT_CHECKPOINT_EVENTS,
+      checkpointMs: env.AUDIT_CHECKPOINT_INTERVAL,
+    },
     geoipDatabase: env.GEOIP_DATABASE,
     maxInFlight: env.MAX_IN_FLIGHT,
     limits: {
@@ -214,6 +231,7 @@ export function loadConfig(environment: Record<string, string | undefined>) {
       aliases: env.MAX_QUERY_ALIASES,
       rootFields: env.MAX_QUERY_ROOT_FIELDS,
       directives: env.MAX_QUERY_DIRECTIVES,
+      operationsPerSocket: env.MAX_OPERATIONS_PER_SOCKET,
       socketsPerAddress: env.MAX_SOCKETS_PER_ADDRESS,
       subscriptionsPerAddress: env.MAX_SUBSCRIPTIONS_PER_ADDRESS,
       subscriptionsPerUser: env.MAX_SUBSCRIPTIONS_PER_USER,
@@ -231,8 +249,3 @@ export function loadConfig(environment: Record<string, string | undefined>) {
 }
 
 export type Config = ReturnType<typeof loadConfig>
-
-function deepFreeze<T extends object>(value: T): Readonly<T> {
-  for (const child of Object.values(value)) if (child && typeof child === 'object') deepFreeze(child)
-  return Object.freeze(value)
-}

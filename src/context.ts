@@ -19,8 +19,15 @@ export interface Transport {
   readonly refreshCookie: string | null
   /** Throws CSRF_FAILED unless the request proves that it comes from a page of ours. */
   assertCsrf(): void
-  /** Throws BAD_USER_INPUT where no cookie can be set, as over a WebSocket. */
+  /**
+   * Throws BAD_USER_INPUT where no cookie can be set, as over a WebSocket, and CSRF_FAILED where a page that is none of
+   * ours asks for it: else it could sign the browser in to an account of its own.
+   */
   assertCookies(): void
+  /** Whether cookies hold the access token too: no body has it then. */
+  readonly hasAccessCookie: boolean
+  /** The access token of its cookie, in the mode that has one. */
+  readonly accessCookie: string | null
   setTokenCookies(tokens: TokenCookies): void
   clearTokenCookies(): void
   /** The device cookie, which outlives sessions, if there is one. */
@@ -29,8 +36,18 @@ export interface Transport {
   setDeviceCookie(cookie: { value: string; expiresAt: Date }): void
   /** The token of the CSRF cookie, which is set when it is missing or no longer good. */
   csrfToken(): string
+  /** The cursor of the last event of a stream that broke off; null where the client names none. */
+  readonly lastEventId: string | null
+  /** Names the event after which a stream begins. Does nothing where streams have no ids. */
+  beginStream(eventId: string): void
   /** Tells the client how much of a limit is left. */
   reportLimit(verdict: RateLimitVerdict): void
+}
+
+/** What counts an operation as under way. */
+export interface Ticket {
+  /** It counts until the work has ended too, though the answer does not wait for that. */
+  keepFor(work: Promise<unknown>): void
 }
 
 /** What every resolver gets, for one operation. */
@@ -46,6 +63,9 @@ export interface Context {
   isProofMissing: boolean
   /** The session that this operation belongs to, or has just opened. */
   currentSessionId: string | null
+  ticket: Ticket | null
+  /** True once the answer waits for it no longer: no further field begins. */
+  isGivenUp: boolean
 }
 
 /** The viewer of a field whose scopes have already asked for one. */
@@ -61,13 +81,18 @@ export interface Caller {
   accessToken: string | null
   /** True when an access token in a cookie was left aside, because nothing proves that a page of ours sent it. */
   isProofMissing: boolean
+  /** Null where nothing counts it. */
+  ticket: Ticket | null
 }
 
 /** The context of one operation. Rejects when the viewer cannot be looked up: an outage never signs anybody in. */
 export async function createContext(services: Services, prisma: PrismaClient, caller: Caller): Promise<Context> {
-  const { client, transport, accessToken, isProofMissing } = caller
+  const { client, transport, accessToken, isProofMissing, ticket } = caller
   const loaders = services.records.forRequest()
   const viewer = accessToken ? await services.viewers.authenticate(loaders, accessToken) : null
   const currentSessionId = viewer?.session.id ?? null
-  return { services, prisma, loaders, client, transport, viewer, isProofMissing, currentSessionId }
+  return {
+    ...{ services, prisma, loaders, client, transport, viewer, isProofMissing, currentSessionId, ticket },
+    isGivenUp: false,
+  }
 }

@@ -1,6 +1,7 @@
 import './schema/errors.js'
 import './resolvers/alerts.js'
 import './resolvers/audit.js'
+import './resolvers/audit-chain.js'
 import './resolvers/login.js'
 import './resolvers/passwords.js'
 import './resolvers/profile.js'

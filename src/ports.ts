@@ -76,8 +76,19 @@ export interface Place {
   country: string | null
 }
 
+export interface Coordinates {
+  /** Degrees north. */
+  latitude: number
+  /** Degrees east. */
+  longitude: number
+  /** The true place is probably no further away. */
+  accuracyKm: number
+}
+
 export interface GeoLocator {
   locate(ipAddress: string): Place
+  /** Null where the place is unknown, or known by no more than its country. */
+  coordinates(ipAddress: string): Coordinates | null
 }
 
 /** k-anonymity range look-up: only the first five hex digits of the SHA-1 leave the process. */
@@ -91,9 +102,14 @@ export interface Jobs {
   enqueue(sql: Sql, queue: JobQueue, data: object): Promise<void>
   /** Has the queue looked at now rather than at the next poll. Call after the commit. */
   wake(queue: JobQueue): void
+  /**
+   * Marks a job that is under way as done, inside the transaction of what it does: both happen, once, or neither.
+   * False when another run of the job has done it.
+   */
+  complete(sql: Sql, queue: JobQueue, id: string): Promise<boolean>
 }
 
-type JobQueue = 'send-email' | 'breach-check'
+type JobQueue = 'send-email' | 'mail-request' | 'breach-check'
 
 /** Runs one statement and returns its rows: on the pool (prepared), or inside a Prisma transaction. */
 export type Sql = <Row = Record<string, unknown>>(text: string, values: readonly unknown[]) => Promise<Row[]>

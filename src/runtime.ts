@@ -112,6 +112,7 @@ export async function createRuntime(config: Config, log: Log, urls: Urls, replac
     /** Ends what was begun, the latest first. */
     async close(): Promise<void> {
       await jobs.stop()
+      await services.detection.stop()
       await services.feed.stop()
       smtp?.close()
       await Promise.all([hasher.close(), estimator.close()])

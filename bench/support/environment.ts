@@ -44,23 +44,37 @@ async function startMailServer(): Promise<string> {
   return `smtp://127.0.0.1:${(server.server.address() as AddressInfo).port}`
 }
 
-async function startServer(databaseUrl: string, redisUrl: string, options: Options) {
+export const SECRET_KEY = 'only-for-measuring-on-a-database-that-is-dropped-afterwards'
+
+const SERVER = {
+  NODE_ENV: 'production',
+  SECRET_KEY,
+  // Every call is counted, and none refused.
+  RATE_LIMITS: '*=100000000/1m',
+  BREACH_CHECK_URL: 'off',
+  // All subscribers come from one address, as one user.
+  MAX_SOCKETS_PER_ADDRESS: '10000',
+  MAX_SUBSCRIPTIONS_PER_ADDRESS: '10000',
+  MAX_SUBSCRIPTIONS_PER_USER: '10000',
+}
+
+export async function startServer(
+  databaseUrl: string,
+  redisUrl: string,
+  options: Options,
+  env: NodeJS.ProcessEnv = {},
+) {
   const port = await freePort()
   const origin = `http://127.0.0.1:${port}`
   const inspectorPort = options.hasProfile ? await freePort() : 0
   const flags = options.hasProfile ? [`--inspect=127.0.0.1:${inspectorPort}`] : []
   const server = startProgram([...flags, 'dist/main.js'], {
-    PATH: process.env.PATH,
-    NODE_ENV: 'production',
+    ...{ PATH: process.env.PATH, ...SERVER, ...env },
     PORT: String(port),
     PUBLIC_URL: origin,
     DATABASE_URL: databaseUrl,
     REDIS_URL: redisUrl,
     SMTP_URL: await startMailServer(),
-    SECRET_KEY: 'only-for-measuring-on-a-database-that-is-dropped-afterwards',
-    // Every call is counted, and none refused.
-    RATE_LIMITS: '*=100000000/1m',
-    BREACH_CHECK_URL: 'off',
   })
   const deadline = performance.now() + START_WITHIN_MS
   const isReady = () =>
@@ -77,11 +91,15 @@ async function startServer(databaseUrl: string, redisUrl: string, options: Optio
   return { origin, port, inspectorPort }
 }
 
-export async function createEnvironment(options: Options): Promise<Environment> {
+export async function createStorage() {
   const redisUrl = process.env.BENCH_REDIS_URL ?? 'redis://127.0.0.1:6379/9'
   const adminUrl = process.env.BENCH_DATABASE_URL ?? 'postgresql://postgres@127.0.0.1:5432/postgres'
   const redis = await openRedis(redisUrl)
-  const databaseUrl = await createDatabase(adminUrl)
+  return { redisUrl, redis, databaseUrl: await createDatabase(adminUrl) }
+}
+
+export async function createEnvironment(options: Options): Promise<Environment> {
+  const { redisUrl, redis, databaseUrl } = await createStorage()
   const { origin, port, inspectorPort } = await startServer(databaseUrl, redisUrl, options)
   const hello = startHelper('./hello-server.js')
   const { port: helloPort } = await hello.ask<{ port: number }>({})

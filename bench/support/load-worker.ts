@@ -37,15 +37,19 @@ async function run(job: LoadJob): Promise<LoadResult> {
   const kinds = Object.entries(job.outcomes)
   const outcomes: Record<string, number> = {}
   const latencies: number[] = []
+  const latenciesOf: Record<string, number[]> = {}
   const tokens = job.requests.kind === 'refresh' ? [...job.requests.tokens] : []
   let started = 0
   let lost = 0
   let sample: string | null = null
 
-  const classify = (status: number, body: string) => {
-    const kind = kinds.find(([, text]) => body.includes(text))?.[0]
-    if (!kind) sample ??= `${status} ${body.slice(0, 500)}`
-    outcomes[kind ?? 'other'] = (outcomes[kind ?? 'other'] ?? 0) + 1
+  const classify = (status: number, body: string, latency: number) => {
+    const kind = kinds.find(([, text]) => body.includes(text))?.[0] ?? 'other'
+    if (kind === 'other') sample ??= `${status} ${body.slice(0, 500)}`
+    outcomes[kind] = (outcomes[kind] ?? 0) + 1
+    const known = latenciesOf[kind] ?? []
+    latenciesOf[kind] = known
+    known.push(latency)
   }
 
   async function work(connection: HttpConnection, index: number): Promise<void> {
@@ -55,8 +59,9 @@ async function run(job: LoadJob): Promise<LoadResult> {
       started += 1
       const sentAt = performance.now()
       const { status, body } = await connection.send(requests.next())
-      latencies.push(performance.now() - sentAt)
-      classify(status, body)
+      const latency = performance.now() - sentAt
+      latencies.push(latency)
+      classify(status, body, latency)
       requests.learn(body)
       if (pauseMs > 0) await sleep(pauseMs)
     }
@@ -75,7 +80,12 @@ async function run(job: LoadJob): Promise<LoadResult> {
   const seconds = (performance.now() - startedAt) / 1000
   for (const connection of open) connection.close()
   const sorted = Float64Array.from(latencies).sort()
+  const p99s = Object.entries(latenciesOf).map(([kind, each]) => [
+    kind,
+    percentile(Float64Array.from(each).sort(), 0.99),
+  ])
   return {
+    p99Of: Object.fromEntries(p99s),
     ...{ perSecond: latencies.length / seconds, answered: latencies.length, lost, outcomes, sample, tokens },
     ...{ p50: percentile(sorted, 0.5), p99: percentile(sorted, 0.99), max: sorted.at(-1) ?? 0 },
   }

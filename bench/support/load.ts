@@ -26,6 +26,8 @@ export interface LoadResult {
   lost: number
   /** Answers by outcome; what fits none is `other`. */
   outcomes: Record<string, number>
+  /** By outcome, of those that occurred. */
+  p99Of: Record<string, number>
   p50: number
   p99: number
   max: number

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 
-export const SCENARIOS = ['me', 'refresh', 'sessions', 'login', 'mixed', 'burst', 'queries', 'page', 'memory'] as const
+const USUAL = ['me', 'refresh', 'sessions', 'login', 'mixed', 'burst', 'queries', 'page', 'memory', 'streams'] as const
+export const SCENARIOS = [...USUAL, 'oracle', 'audit'] as const
 export type ScenarioName = (typeof SCENARIOS)[number]
 
 export interface Options {
@@ -9,9 +10,15 @@ export interface Options {
   isQuick: boolean
   hasProfile: boolean
   isJson: boolean
+  /** Of each operation on each kind of account, in each run of `oracle`. */
+  samples: number
 }
 
-export const USAGE = `npm run bench -- [--only ${SCENARIOS.join(',')}] [--quick] [--profile] [--json]
+const SAMPLES = 1000
+const QUICK_SAMPLES = 200
+
+export const USAGE = `npm run bench -- [--only ${SCENARIOS.join(',')}] [--quick] [--profile] [--json] [--samples ${SAMPLES}]
+  Without --only: everything but what takes minutes: oracle (whether times tell who has an account), audit (five million events).
   BENCH_DATABASE_URL  where a database may be created and dropped  (postgresql://postgres@127.0.0.1:5432/postgres)
   BENCH_REDIS_URL     a numbered database that may be flushed      (redis://127.0.0.1:6379/9)`
 
@@ -22,16 +29,20 @@ export function readOptions(argv: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...argv],
     options: {
-      only: { type: 'string', default: SCENARIOS.join(',') },
+      only: { type: 'string', default: USUAL.join(',') },
       quick: { type: 'boolean', default: false },
       profile: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
+      samples: { type: 'string' },
     },
   })
   const names = values.only.split(',').map((name) => name.trim())
   const unknown = names.filter((name) => !isScenario(name))
   if (unknown.length > 0) throw new Error(`There is no part named ${unknown.join(', ')}.`)
+  const samples = Number(values.samples ?? (values.quick ? QUICK_SAMPLES : SAMPLES))
+  if (!Number.isInteger(samples) || samples < 10) throw new Error('--samples takes a number from 10 on.')
   return {
+    samples,
     only: new Set(names.filter(isScenario)),
     isQuick: values.quick,
     hasProfile: values.profile,

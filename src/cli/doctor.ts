@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { type Config, loadConfig } from '../config.js'
+import { isLoopback } from '../config-values.js'
 import { examples, print, table } from './output.js'
 
 interface Check {
@@ -22,8 +23,6 @@ const DAY_MS = 24 * 60 * MINUTE_MS
 const MIN_HASH_MEMORY_KIB = 19_456
 const MIN_SECRET_BYTES = 32
 
-const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\]|)$/
-const isLoopback = (url: string) => LOOPBACK.test(new URL(url).hostname)
 const isOff = (url: string | undefined, ...secure: string[]) =>
   url !== undefined && !isLoopback(url) && !secure.some((scheme) => url.startsWith(scheme))
 const hasTls = (url: string) => /[?&](sslmode=(require|verify-ca|verify-full)|ssl=true)\b/.test(url)
@@ -53,6 +52,11 @@ const CHECKS: readonly Check[] = [
         : isOff(urls.public, 'https:')
           ? 'PUBLIC_URL is not https:'
           : null,
+  },
+  {
+    name: 'Known proxies',
+    asvs: '4.1.3, 6.3.1',
+    problemOf: ({ proxyProblem }) => proxyProblem,
   },
   {
     name: 'TLS to the database',
@@ -136,7 +140,7 @@ const CHECKS: readonly Check[] = [
   {
     name: 'Audit retention',
     asvs: '16.1.1',
-    problemOf: ({ auditRetentionMs }) => (auditRetentionMs < 90 * DAY_MS ? 'AUDIT_RETENTION is under 90 days' : null),
+    problemOf: ({ audit }) => (audit.retentionMs < 90 * DAY_MS ? 'AUDIT_RETENTION is under 90 days' : null),
   },
 ]
 

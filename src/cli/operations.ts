@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { withInstallation } from './installation.js'
-import { examples, print } from './output.js'
+import { examples, print, table } from './output.js'
 
 export function addMigrateCommand(program: Command): void {
   program
@@ -16,6 +16,16 @@ export function addMigrateCommand(program: Command): void {
 
 export function addKeyCommands(program: Command): void {
   const keys = program.command('keys').description('keys that sign access tokens')
+  keys
+    .command('list')
+    .description('all keys, newest first, and what each is good for')
+    .addHelpText('after', examples('keys list', 'keys list --json'))
+    .action(async (_options, command: Command) => {
+      const list = await withInstallation(({ services }) => services.signingKeys.list())
+      const dateOf = (date: Date | null) => date?.toISOString() ?? '-'
+      const rows = list.map((key) => [key.kid, key.algorithm, dateOf(key.createdAt), dateOf(key.retiredAt), key.state])
+      print(command, { keys: list }, table(['kid', 'algorithm', 'created', 'retired', 'state'], rows))
+    })
   keys
     .command('rotate')
     .description('sign with a new key from now on; tokens that are out stay valid until they expire')

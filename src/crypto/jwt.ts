@@ -40,6 +40,7 @@ export interface VerifiedToken {
 
 /** What every access token says of its type (RFC 9068 section 2.1, RFC 8725 section 3.11). */
 const TYPE = 'at+jwt'
+/** By how much clocks may differ: a token is good from so long before `nbf` and `iat` until so long after `exp`. */
 const CLOCK_SKEW_SECONDS = 5
 /** Longer texts are refused unread. */
 const MAX_TOKEN_LENGTH = 8192
@@ -57,11 +58,21 @@ export function signAccessToken(
 }
 
 /**
+ * Whether a text is a JWS in compact form, in the only way to write it: base64url without padding, line ends or bits to spare
+ * (RFC 7515 section 2, RFC 4648 sections 3.3 and 3.5). The library would read others as the same token.
+ * @internal
+ */
+export function isCanonical(token: string): boolean {
+  const parts = token.split('.')
+  return parts.length === 3 && parts.every((part) => Buffer.from(part, 'base64url').toString('base64url') === part)
+}
+
+/**
  * Returns the claims and the key of a token that is valid now; null for any other. The algorithm is ours, never the token's; the
  * key is found by `kid` among our own only (RFC 8725 sections 3.1 and 3.10). Whether the session lives is not said here.
  */
 export async function verifyAccessToken(token: string, expected: ExpectedToken): Promise<VerifiedToken | null> {
-  if (token.length > MAX_TOKEN_LENGTH) return null
+  if (token.length > MAX_TOKEN_LENGTH || !isCanonical(token)) return null
   try {
     const { payload, protectedHeader } = await jwtVerify<AccessTokenClaims>(
       token,
@@ -76,13 +87,14 @@ export async function verifyAccessToken(token: string, expected: ExpectedToken):
         typ: TYPE,
         issuer: expected.issuer,
         audience: expected.audience,
-        clockTolerance: CLOCK_SKEW_SECONDS,
+        // To jose a token has expired as soon as the tolerance is used up; to us when it is exceeded.
+        clockTolerance: CLOCK_SKEW_SECONDS + 1,
         requiredClaims: REQUIRED_CLAIMS,
         currentDate: expected.now,
       },
     )
     const latestStart = expected.now.getTime() / 1000 + CLOCK_SKEW_SECONDS
-    if (payload.iat > latestStart || typeof payload.sid !== 'string') return null
+    if (Math.max(payload.iat, payload.nbf) > latestStart || typeof payload.sid !== 'string') return null
     return { claims: payload, kid: protectedHeader.kid as string }
   } catch (error) {
     if (error instanceof errors.JOSEError) return null

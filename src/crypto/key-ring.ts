@@ -6,7 +6,16 @@ export interface KeyRing {
   readonly all: readonly Buffer[]
 }
 
-export type KeyPurpose = 'csrf' | 'one-time-code' | 'throttle' | 'signing-keys' | 'mail' | 'breach-check' | 'device'
+export type KeyPurpose =
+  | 'csrf'
+  | 'one-time-code'
+  | 'throttle'
+  | 'signing-keys'
+  | 'mail'
+  | 'mail-request'
+  | 'mail-quota'
+  | 'breach-check'
+  | 'device'
 
 /** Derives an independent key ring for each purpose. */
 export function createKeyRings(secretKeys: readonly string[]): (purpose: KeyPurpose) => KeyRing {

@@ -1,4 +1,4 @@
-import type { Formats, Language, Origin } from './kinds.js'
+import type { Formats, Language, Origin, Suspicion } from './kinds.js'
 
 const place = ({ city, country }: Origin) => [city, country].filter(Boolean).join(', ') || 'Unknown'
 
@@ -18,29 +18,41 @@ const whatItDoes = ({ notMeSeconds }: { notMeSeconds: number }, formats: Formats
   `The link works once, for ${formats.duration(notMeSeconds)}. It ends all sessions, stops the password and sends you ` +
   'a mail with which you choose a new one.'
 
+const SUSPICIONS: Readonly<Record<Suspicion, string>> = {
+  NEW_COUNTRY: 'It came from a country that your account was not used from before.',
+  IMPOSSIBLE_TRAVEL: 'It came from so far away that nobody could have travelled there since the sign-in before.',
+  SUCCESS_AFTER_FAILURES: 'Many failed attempts came before it.',
+}
+
 export const english: Language = {
   tag: 'en',
   greeting: (name) => (name === null ? 'Hello,' : `Hello ${name},`),
   footer: 'Portcullis sent this mail because of something that happened to an account with this address.',
   emails: {
-    'email-verification': ({ link, code, lifetimeSeconds }, formats) => ({
+    'email-verification': ({ link, code, lifetimeSeconds, ...from }, formats) => ({
       subject: 'Verify your e-mail address',
       isAddressedByName: false,
-      opening: ['Somebody, we hope you, has registered an account with this address. Please verify that it is yours.'],
+      opening: [
+        'Somebody, we hope you, has registered an account with this address: at the time and from the place below. ' +
+          'If that was you, please verify that the address is yours.',
+      ],
+      facts: origin(from, formats),
       code: { label: 'Your code', value: code },
       link: { label: 'Verify e-mail address', url: link },
       closing: [
         `The link and the code work once, for ${formats.duration(lifetimeSeconds)}.`,
-        'If it was not you, ignore this mail: without the link or the code nothing happens.',
+        'If this was not you, do not follow the link, and do not enter or pass on the code: you would open an account ' +
+          'whose password somebody else knows. Without the link and the code nothing happens.',
       ],
     }),
-    'existing-account': ({ loginLink, resetLink }) => ({
+    'existing-account': ({ loginLink, resetLink, ...from }, formats) => ({
       subject: 'You already have an account',
       isAddressedByName: false,
       opening: [
         'Somebody has tried to register with this address, but you already have an account.',
-        'If it was you, sign in as usual.',
+        'If it was you, sign in as usual, with the password that you had before.',
       ],
+      facts: origin(from, formats),
       link: { label: 'Sign in', url: loginLink },
       closing: [
         'If it was not you, there is nothing to do: your account is unchanged.',
@@ -121,6 +133,20 @@ export const english: Language = {
       facts: origin(data, formats),
       closing: [
         'You can sign in again. If you do not know this device or place, protect your account first.',
+        whatItDoes(data, formats),
+      ],
+      closingLink: notMe(data),
+    }),
+    'suspicious-login': (data, formats) => ({
+      subject: 'Unusual sign-in to your account',
+      isAddressedByName: true,
+      opening: [
+        'Somebody has signed in to your account, and something about it is unusual.',
+        ...data.reasons.map((reason) => SUSPICIONS[reason]),
+      ],
+      facts: origin(data, formats),
+      closing: [
+        'If it was you, there is nothing to do. If it was not, protect your account at once.',
         whatItDoes(data, formats),
       ],
       closingLink: notMe(data),

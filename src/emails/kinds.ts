@@ -23,16 +23,21 @@ interface NotMe {
   notMeSeconds: number
 }
 
+/** Why a sign-in is suspicious. */
+export type Suspicion = 'NEW_COUNTRY' | 'IMPOSSIBLE_TRAVEL' | 'SUCCESS_AFTER_FAILURES'
+
 /** What each kind of mail says. */
 export interface EmailData {
-  'email-verification': LinkAndCode
-  'existing-account': { loginLink: string; resetLink: string }
+  /** From where the registration was made that the mail confirms. */
+  'email-verification': LinkAndCode & Origin
+  'existing-account': Origin & { loginLink: string; resetLink: string }
   'password-reset': LinkAndCode
   'password-changed': Origin & NotMe
   'password-reset-completed': Origin & NotMe
   'new-device': Origin & NotMe
   'account-locked': Origin & NotMe & { lockedUntil: Instant; resetLink: string }
   'sessions-ended': Origin & NotMe
+  'suspicious-login': Origin & NotMe & { reasons: readonly Suspicion[] }
 }
 
 export type EmailKind = keyof EmailData
@@ -44,6 +49,7 @@ export const WITH_NOT_ME: ReadonlySet<EmailKind> = new Set<EmailKind>([
   'new-device',
   'account-locked',
   'sessions-ended',
+  'suspicious-login',
 ])
 
 /** One mail, before it becomes text and HTML. */

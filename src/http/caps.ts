@@ -1,6 +1,8 @@
 import { GraphQLError } from 'graphql'
+import type { Gate } from './gate.js'
 
-const RETRY_AFTER_SECONDS = 60
+const SUBSCRIPTION_SECONDS = 60
+const OPERATION_SECONDS = 1
 
 export interface Cap {
   readonly max: number
@@ -30,9 +32,15 @@ export function createCap(max: number): Cap {
 }
 
 /** What is refused because others of the same caller are open. Nobody knows until when. */
-export function capReached({ max: limit }: Cap): GraphQLError {
-  const resetAt = new Date(Date.now() + RETRY_AFTER_SECONDS * 1000).toISOString()
-  return new GraphQLError('Too many subscriptions are open.', {
-    extensions: { code: 'RATE_LIMITED', retryAfter: RETRY_AFTER_SECONDS, limit, remaining: 0, resetAt },
+function capReached(message: string, limit: number, retryAfter: number): GraphQLError {
+  const resetAt = new Date(Date.now() + retryAfter * 1000).toISOString()
+  return new GraphQLError(message, {
+    extensions: { code: 'RATE_LIMITED', retryAfter, limit, remaining: 0, resetAt },
   })
 }
+
+export const tooManySubscriptions = ({ max }: Cap) =>
+  capReached('Too many subscriptions are open.', max, SUBSCRIPTION_SECONDS)
+
+export const tooManyOperations = ({ max }: Gate) =>
+  capReached('Too many operations of this connection are in progress.', max, OPERATION_SECONDS)

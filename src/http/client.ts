@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { isIP, type Socket } from 'node:net'
 import proxyAddr from 'proxy-addr'
 import { v4 as uuid } from 'uuid'
-import type { GeoLocator, Place } from '../ports.js'
+import type { GeoLocator, Log, Place } from '../ports.js'
 import type { Client } from '../services/client.js'
 
 const REQUEST_ID = /^[A-Za-z0-9._:-]{8,100}$/
@@ -32,12 +32,26 @@ const addressOf = (ipAddress: string | null): Address => {
   return { ipAddress, addressKey: ipAddress ? networkOf(ipAddress) : 'unknown' }
 }
 
-/** Tells who a request comes from. X-Forwarded-For is believed only from the trusted proxies, from the right. */
+/**
+ * Tells who a request comes from. X-Forwarded-For is believed only from the trusted proxies, from the right. The first that
+ * comes from anywhere else is logged: a proxy that is not known makes one address of all its clients.
+ */
 export function createClientReader(
   trustedProxies: readonly string[],
   geo: GeoLocator,
+  log: Log,
 ): (request: IncomingMessage) => Client {
   const isTrusted = proxyAddr.compile([...trustedProxies])
+  let hasWarned = false
+
+  function warnOnce(peer: string): void {
+    if (hasWarned) return
+    hasWarned = true
+    log.warn(
+      { peer },
+      'X-Forwarded-For came from an address that is not in TRUSTED_PROXIES, and was ignored. If that is a proxy of yours, all its clients count as one address',
+    )
+  }
 
   // A connection stays with its peer: only what a proxy forwards changes from request to request.
   const peers = new WeakMap<Socket, Address>()
@@ -48,10 +62,15 @@ export function createClientReader(
   }
 
   function senderOf(request: IncomingMessage): Address {
-    if (!request.headers['x-forwarded-for'] || !request.socket.remoteAddress) return peerOf(request.socket)
+    const peer = peerOf(request.socket)
+    if (!request.headers['x-forwarded-for'] || !peer.ipAddress) return peer
+    if (!isTrusted(peer.ipAddress, 0)) {
+      warnOnce(peer.ipAddress)
+      return peer
+    }
     const claimed = plain(proxyAddr(request, isTrusted))
     // A trusted proxy may still pass on what is no address.
-    return isIP(claimed) ? addressOf(claimed) : peerOf(request.socket)
+    return isIP(claimed) ? addressOf(claimed) : peer
   }
 
   return (request) => {

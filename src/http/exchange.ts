@@ -3,6 +3,7 @@ import { getOperationAST, parse } from 'graphql'
 import type { GraphQLParams } from 'graphql-yoga'
 import type { Caller } from '../context.js'
 import type { Client } from '../services/client.js'
+import type { OpenTicket } from './gate.js'
 import type { Head } from './head.js'
 import type { HttpTransport } from './transport.js'
 
@@ -14,6 +15,8 @@ export interface Exchange {
   head: Head
   client: Client
   transport: HttpTransport
+  /** What counts it as under way, once it is admitted. */
+  ticket: OpenTicket | null
 }
 
 const BEARER = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i
@@ -30,10 +33,14 @@ function isMutation({ query = '', operationName }: GraphQLParams): boolean {
   }
 }
 
-/** Who an exchange presents. In a mutation, an access token from a cookie counts only with the CSRF proof. */
-export function callerOf({ request, client, transport }: Exchange, params: GraphQLParams): Caller {
+/**
+ * Who an exchange presents. An access token from a cookie counts for pages that we know only and, in a mutation, with the
+ * CSRF proof only. No other page reads an answer, but each of its requests would use up the user's limits.
+ */
+export function callerOf({ request, client, transport, ticket }: Exchange, params: GraphQLParams): Caller {
   const bearer = bearerOf(request.headers.authorization)
-  if (bearer || !transport.accessCookie) return { client, transport, accessToken: bearer, isProofMissing: false }
-  const isProofMissing = isMutation(params) && !transport.hasCsrfProof()
-  return { client, transport, accessToken: isProofMissing ? null : transport.accessCookie, isProofMissing }
+  if (bearer || !transport.accessCookie)
+    return { client, transport, ticket, accessToken: bearer, isProofMissing: false }
+  const isProofMissing = transport.isForeign() || (isMutation(params) && !transport.hasCsrfProof())
+  return { client, transport, ticket, accessToken: isProofMissing ? null : transport.accessCookie, isProofMissing }
 }

@@ -1,7 +1,8 @@
-import { type ExecutionArgs, type ExecutionResult, execute, getOperationAST, Kind, subscribe } from 'graphql'
+import { type ExecutionArgs, type ExecutionResult, execute, getOperationAST, Kind } from 'graphql'
 import type { Context } from '../context.js'
 import { ServiceUnavailableError } from '../errors.js'
-import { type Cap, capReached } from './caps.js'
+import { type Cap, tooManySubscriptions } from './caps.js'
+import { subscribeWithIds } from './event-stream.js'
 import type { ErrorMasker } from './graphql-errors.js'
 
 /** `code` is OK or that of the error. */
@@ -22,10 +23,17 @@ const MAX_DELAY_MS = 2_147_483_647
 export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions }: Deps): Executor {
   const patienceMs = Math.min(timeoutMs, MAX_DELAY_MS)
 
-  /** What the work gives, or SERVICE_UNAVAILABLE when it takes too long: it then goes on, and nobody hears of it. */
-  const inTime = (work: Promise<ExecutionResult>) =>
+  /**
+   * What the work gives, or SERVICE_UNAVAILABLE when it takes too long. Then it begins no further field; what it has begun
+   * goes on, unheard, and counts as under way until it ends: so nobody can have more of it than may be.
+   */
+  const inTime = (work: Promise<ExecutionResult>, context: Context) =>
     new Promise<ExecutionResult>((resolve, reject) => {
-      const giveUp = () => resolve({ errors: [maskError(new ServiceUnavailableError())] })
+      const giveUp = () => {
+        context.isGivenUp = true
+        context.ticket?.keepFor(work)
+        resolve({ errors: [maskError(new ServiceUnavailableError())] })
+      }
       const timer = setTimeout(giveUp, patienceMs)
       work.then(
         (result) => {
@@ -53,7 +61,7 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
   return async (args) => {
     const startedAt = performance.now()
     const work = execute({ ...args, hideSuggestions })
-    const result = work instanceof Promise ? await inTime(work) : work
+    const result = work instanceof Promise ? await inTime(work, args.contextValue as Context) : work
     const masked = result.errors ? { ...result, errors: result.errors.map(maskError) } : result
     measure(args, masked, startedAt)
     return masked
@@ -97,14 +105,16 @@ export const createSubscriber =
   async (args) => {
     const { client, viewer } = args.contextValue as Context
     const ofAddress = perAddress.take(client.addressKey)
-    if (!ofAddress) return { errors: [capReached(perAddress)] }
+    if (!ofAddress) return { errors: [tooManySubscriptions(perAddress)] }
     const ofUser = viewer ? perUser.take(viewer.user.id) : ofAddress
     const release = () => {
       ofAddress()
       ofUser?.()
     }
     try {
-      const result = ofUser ? await subscribe({ ...args, hideSuggestions }) : { errors: [capReached(perUser)] }
+      const result = ofUser
+        ? await subscribeWithIds({ ...args, hideSuggestions })
+        : { errors: [tooManySubscriptions(perUser)] }
       if (Symbol.asyncIterator in result) return withEnd(result, release)
       release()
       return result

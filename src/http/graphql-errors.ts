@@ -1,6 +1,7 @@
 import { type ExecutionResult, GraphQLError, type GraphQLErrorExtensions, Kind, parse, visit } from 'graphql'
 import { RequestError } from '../errors.js'
 import type { Log } from '../ports.js'
+import type { Client } from '../services/client.js'
 
 /** What the HTTP status of a whole response says of an error without data. */
 const STATUS: Readonly<Record<string, number>> = { RATE_LIMITED: 429, SERVICE_UNAVAILABLE: 503, CSRF_FAILED: 403 }
@@ -99,18 +100,25 @@ export function createErrorMasker(isOutage: (error: unknown) => boolean): ErrorM
   }
 }
 
-/** Writes internal errors to the log, and the correlation id by which to find them there into the answer. */
+/** What nobody meets by using the product: somebody tries what is not his, or a page is not configured. */
+const SUSPICIOUS = new Set(['FORBIDDEN', 'CSRF_FAILED'])
+
+/**
+ * Writes internal errors and suspicious refusals to the log, and the correlation id by which to find the former there into
+ * the answer.
+ */
 export function stampErrors(
   result: { errors?: readonly GraphQLError[] | undefined },
-  correlationId: string,
+  { correlationId, ipAddress }: Pick<Client, 'correlationId' | 'ipAddress'>,
   log: Log,
 ): void {
   for (const error of result.errors ?? []) {
+    const { path, originalError: err } = error
     const { code } = error.extensions
-    if (code === 'SERVICE_UNAVAILABLE')
-      log.warn({ err: error.originalError, correlationId }, 'A request was turned away')
+    if (code === 'SERVICE_UNAVAILABLE') log.warn({ err, correlationId }, 'A request was turned away')
+    if (SUSPICIOUS.has(String(code))) log.warn({ code, path, correlationId, ipAddress }, 'A request was refused')
     if (code !== 'INTERNAL_SERVER_ERROR') continue
-    log.error({ err: error.originalError, correlationId, path: error.path }, 'A request failed')
+    log.error({ err, correlationId, path }, 'A request failed')
     error.extensions.correlationId = correlationId
   }
 }
@@ -123,6 +131,15 @@ export function statusOf({ data, errors }: ExecutionResult): number {
   const isInternal = errors.some((error) => error.extensions.code === 'INTERNAL_SERVER_ERROR')
   return highest || (data === undefined && isInternal ? 500 : 200)
 }
+
+/** The status of a stream that is refused: a browser connects again and again where it is told 200. */
+const REFUSALS: Readonly<Record<string, number>> = { ...STATUS, UNAUTHENTICATED: 401, FORBIDDEN: 403 }
+export const refusalOf = ({ errors }: Required<Pick<ExecutionResult, 'errors'>>): number =>
+  Math.max(
+    ...errors.map(
+      ({ extensions: { code } }) => REFUSALS[String(code)] ?? (code === 'INTERNAL_SERVER_ERROR' ? 500 : 400),
+    ),
+  )
 
 /** Seconds after which to try again, if an error says so. */
 export function retryAfterOf({ errors }: Pick<ExecutionResult, 'errors'>): number | null {

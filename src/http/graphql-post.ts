@@ -57,7 +57,7 @@ export function createGraphqlPost({ graphql, log }: Deps) {
     const document = params && graphql.prepare(request, params)
     if (!document) return false
     const result = await graphql.run(exchange, document, params)
-    stampErrors(result, client.correlationId, log)
+    stampErrors(result, client, log)
     const retryAfter = result.errors ? retryAfterOf(result) : null
     if (retryAfter !== null) head.set('retry-after', retryAfter)
     send(head, statusOf(result), `${type}; charset=utf-8`, JSON.stringify(result))

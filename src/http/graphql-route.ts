@@ -1,9 +1,8 @@
 import { GraphQLError } from 'graphql'
-import { ServiceUnavailableError } from '../errors.js'
 import type { Log } from '../ports.js'
+import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
-import { type ErrorMasker, retryAfterOf } from './graphql-errors.js'
 import { createGraphqlPost } from './graphql-post.js'
 import { handleCors } from './headers.js'
 import { readBody, sendErrors } from './responses.js'
@@ -11,11 +10,10 @@ import type { Graphql } from './yoga.js'
 
 interface Deps {
   graphql: Graphql
-  maskError: ErrorMasker
+  admission: Admission
   log: Log
   isAllowedOrigin: (origin: string) => boolean
   hasGraphiql: boolean
-  maxInFlight: number
   maxBodyBytes: number
 }
 
@@ -44,59 +42,42 @@ function readRequest(body: Buffer): string | null {
 
 /** `/graphql` over HTTP: refuses what no GraphQL is needed to refuse, then takes the lean path or Yoga's. */
 export function createGraphqlRoute(deps: Deps) {
-  const { graphql, maskError, log, isAllowedOrigin, hasGraphiql, maxInFlight, maxBodyBytes } = deps
+  const { graphql, admission, log, isAllowedOrigin, hasGraphiql, maxBodyBytes } = deps
   const tooLarge = refusal(`The body is larger than ${maxBodyBytes} bytes.`, 'too_large')
   const post = createGraphqlPost({ graphql, log })
-  let inFlight = 0
 
-  async function throughYoga(exchange: Exchange, onStream: () => void): Promise<void> {
+  async function throughYoga(exchange: Exchange): Promise<void> {
     const { request, head } = exchange
     if (hasGraphiql && request.method === 'GET' && request.headers.accept?.includes('text/html')) {
       head.set('content-security-policy', (await graphiqlPage()).contentSecurityPolicy)
     }
-    await graphql.handle(request, head.handOver(), { exchange, onStream })
+    await graphql.handle(request, head.handOver(), { exchange })
   }
 
-  async function answer(exchange: Exchange, onStream: () => void): Promise<void> {
+  async function answer(exchange: Exchange, body: Buffer): Promise<void> {
+    if (await post(exchange, body)) return
+    const sent = readRequest(body)
+    if (sent === null) return sendErrors(exchange.head, 400, NO_JSON)
+    // Where Yoga's adapter looks for a body that was read before it.
+    Object.assign(exchange.request, { body: sent })
+    await throughYoga(exchange)
+  }
+
+  return async (exchange: Exchange): Promise<void> => {
     const { request, head } = exchange
-    if (request.method === 'GET' || request.method === 'HEAD') return throughYoga(exchange, onStream)
+    if (handleCors(request, head, isAllowedOrigin) || admission.turnsAway(exchange)) return
+    if (request.method === 'GET' || request.method === 'HEAD') {
+      return admission.admit(exchange, () => throughYoga(exchange))
+    }
     if (request.method !== 'POST') {
       head.set('allow', 'GET, POST')
       return sendErrors(head, 405, BAD_METHOD)
     }
     if (!isJson(request.headers['content-type'])) return sendErrors(head, 415, UNSUPPORTED_TYPE)
+    // Not counted yet: clients that send slowly, or on purpose never end, take nobody's place.
     const body = await readBody(request, maxBodyBytes)
-    if (!body) {
-      head.set('connection', 'close')
-      return sendErrors(head, 413, tooLarge)
-    }
-    if (await post(exchange, body)) return
-    const sent = readRequest(body)
-    if (sent === null) return sendErrors(head, 400, NO_JSON)
-    // Where Yoga's adapter looks for a body that was read before it.
-    Object.assign(request, { body: sent })
-    await throughYoga(exchange, onStream)
-  }
-
-  return async (exchange: Exchange): Promise<void> => {
-    const { request, head } = exchange
-    if (handleCors(request, head, isAllowedOrigin)) return
-    if (inFlight >= maxInFlight) {
-      const error = maskError(new ServiceUnavailableError())
-      head.set('retry-after', retryAfterOf({ errors: [error] }) ?? 1)
-      return sendErrors(head, 503, error)
-    }
-    inFlight += 1
-    let isCounted = true
-    const release = () => {
-      if (isCounted) inFlight -= 1
-      isCounted = false
-    }
-    try {
-      // A stream stays open for long and costs little meanwhile.
-      await answer(exchange, release)
-    } finally {
-      release()
-    }
+    if (body) return admission.admit(exchange, () => answer(exchange, body))
+    head.set('connection', 'close')
+    sendErrors(head, 413, tooLarge)
   }
 }

@@ -2,8 +2,9 @@ import { type GraphQLError, parse } from 'graphql'
 import { DomainError } from '../errors.js'
 import type { Log, RateLimitVerdict } from '../ports.js'
 import type { Client } from '../services/client.js'
+import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
-import { stampErrors, statusOf } from './graphql-errors.js'
+import { retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { notMePage } from './not-me-page.js'
 import { PAGE_CSP } from './page-layout.js'
 import { errorPage, resetPasswordPage, verifyEmailPage } from './pages.js'
@@ -34,6 +35,7 @@ interface Outcome {
 interface Deps {
   graphql: Graphql
   log: Log
+  admission: Admission
   /** The password policy, one sentence each. */
   requirements: readonly string[]
   continueUrl: () => string | undefined
@@ -54,14 +56,16 @@ function explain(error: GraphQLError): string {
 }
 
 /** The pages that the links of mails open. A GET changes nothing; their forms run the same mutations as any client. */
-export function createPagesRoute({ graphql, log, requirements, continueUrl, reportNotMe }: Deps) {
+export function createPagesRoute({ graphql, log, admission, requirements, continueUrl, reportNotMe }: Deps) {
   async function run(
     exchange: Exchange,
     document: typeof VERIFY,
     input: object,
   ): Promise<{ status: number } & Outcome> {
     const result = await graphql.run(exchange, document, { variables: { input } })
-    stampErrors(result, exchange.client.correlationId, log)
+    stampErrors(result, exchange.client, log)
+    const retryAfter = retryAfterOf(result)
+    if (retryAfter !== null) exchange.head.set('retry-after', retryAfter)
     const [error] = result.errors ?? []
     if (error) return { status: Math.max(400, statusOf(result)), __typename: 'Error', message: explain(error) }
     return { status: 200, ...(result.data?.result as Outcome) }
@@ -129,6 +133,7 @@ export function createPagesRoute({ graphql, log, requirements, continueUrl, repo
 
   return async (exchange: Exchange, path: PagePath): Promise<void> => {
     const { request, head, transport } = exchange
+    if (admission.turnsAway(exchange)) return
     head.set('content-security-policy', PAGE_CSP)
     if (request.method === 'GET' || request.method === 'HEAD') return open(exchange, path)
     if (request.method !== 'POST') {
@@ -137,10 +142,10 @@ export function createPagesRoute({ graphql, log, requirements, continueUrl, repo
     }
     const body = await readBody(request, MAX_FORM_BYTES)
     const form = new URLSearchParams(body?.toString())
-    if (!body || !transport.isCsrfField(form.get('csrf'))) {
+    if (!body || !transport.isOwnForm(form.get('csrf'))) {
       return show(exchange, 403, errorPage(403, 'The form has expired', 'Open the link of the mail again.'))
     }
     const acts = { '/verify-email': verify, '/reset-password': reset, '/not-me': disown }
-    return acts[path](exchange, form)
+    await admission.admit(exchange, () => acts[path](exchange, form))
   }
 }

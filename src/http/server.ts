@@ -2,12 +2,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Exchange } from './exchange.js'
+import { sendFailure, sendNoHandler } from './failures.js'
 import type { ErrorMasker } from './graphql-errors.js'
 import { Head } from './head.js'
 import { securityHeaders } from './headers.js'
-import { PAGE_CSP } from './page-layout.js'
-import { errorPage } from './pages.js'
-import { send, sendErrors, sendJson } from './responses.js'
 import type { HttpTransport } from './transport.js'
 
 export type Handler = (exchange: Exchange) => Promise<void> | void
@@ -30,18 +28,6 @@ interface Deps {
 const KEEP_ALIVE_MS = 65_000
 const MAX_CHECKING_MS = 5_000
 
-/** In the form that the client reads: a page for people. */
-function refuse({ request, head }: Exchange, status: 404 | 405): void {
-  const error = status === 404 ? 'Not found' : 'Method not allowed'
-  if (!request.headers.accept?.includes('text/html')) {
-    sendJson(head, status, { error })
-    return
-  }
-  head.set('content-security-policy', PAGE_CSP)
-  const page = errorPage(status, error, 'There is nothing to see at this address.')
-  send(head, status, 'text/html; charset=utf-8', page)
-}
-
 /** Finds the handler; answers 404 and 405 itself. */
 function route(routes: Routes, exchange: Exchange, path: string): Handler | null {
   const { request, head } = exchange
@@ -50,7 +36,7 @@ function route(routes: Routes, exchange: Exchange, path: string): Handler | null
   const handler = methods?.['*'] ?? (methods && Object.hasOwn(methods, method) ? methods[method] : undefined)
   if (handler) return handler
   if (methods) head.set('allow', Object.keys(methods).join(', '))
-  refuse(exchange, methods ? 405 : 404)
+  sendNoHandler(exchange, methods ? 405 : 404)
   return null
 }
 
@@ -73,15 +59,21 @@ export function createHttpServer(deps: Deps): Server {
       log.debug({ method, path, status: response.statusCode, seconds, correlationId: client.correlationId }, 'Request')
     })
     try {
-      const exchange = { request, response, head, client, transport: openTransport(request, head) }
+      const transport = openTransport(request, head)
+      const exchange: Exchange = { request, response, head, client, transport, ticket: null }
       await route(routes, exchange, path)?.(exchange)
     } catch (error) {
       if (request.destroyed && !request.complete) return
       const masked = maskError(error)
-      log.error({ err: error, correlationId: client.correlationId, path }, 'A request failed')
-      masked.extensions.correlationId = client.correlationId
+      const { correlationId } = client
+      if (masked.extensions.code === 'SERVICE_UNAVAILABLE') {
+        log.warn({ err: error, correlationId, path }, 'A request was turned away')
+      } else {
+        log.error({ err: error, correlationId, path }, 'A request failed')
+        masked.extensions.correlationId = correlationId
+      }
       if (response.headersSent) response.destroy()
-      else sendErrors(head, masked.extensions.code === 'SERVICE_UNAVAILABLE' ? 503 : 500, masked)
+      else sendFailure({ request, head }, masked)
     }
   }
 

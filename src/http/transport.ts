@@ -6,11 +6,14 @@ import type { KeyRing } from '../crypto/key-ring.js'
 import { BadInputError, CsrfFailedError, RequestError } from '../errors.js'
 import type { RateLimitVerdict } from '../ports.js'
 import type { Head } from './head.js'
+import { isForeign } from './origins.js'
 
 export interface TransportSettings {
   csrfKeys: KeyRing
   /** Origins whose pages may act with the user's cookies. */
   isTrustedOrigin(origin: string): boolean
+  /** Those, the server's own, and origins whose pages may read answers: they can act with the CSRF token. */
+  isKnownOrigin(origin: string): boolean
   /** False only on http in development: no Secure, and no __Host- prefix, which requires it. */
   isSecure(): boolean
   /** Whether the access token goes into a cookie too. */
@@ -18,10 +21,12 @@ export interface TransportSettings {
 }
 
 export interface HttpTransport extends Transport {
-  /** The access token of its cookie, in the mode that has one. */
-  readonly accessCookie: string | null
-  /** Whether the hidden field of a form holds the token of the CSRF cookie. */
-  isCsrfField(field: string | null): boolean
+  /** The event after which the stream begins, if the response is one. */
+  readonly firstEventId: string | null
+  /** Whether a page that we do not know has sent the request: no cookie counts then, whatever else comes with it. */
+  isForeign(): boolean
+  /** Whether a form is one of ours: its hidden field holds the token of the CSRF cookie, and no other page has sent it. */
+  isOwnForm(field: string | null): boolean
   /** Whether the request proves that a page of ours sent it. */
   hasCsrfProof(): boolean
 }
@@ -30,6 +35,10 @@ type CookieName = 'refresh' | 'access' | 'csrf' | 'device'
 
 const NO_COOKIES: Readonly<Record<string, string | undefined>> = {}
 
+/** How many cookies of the name the header has. */
+const countOf = (name: string, header = '') =>
+  header.split(';').filter((pair) => pair.split('=', 1)[0]?.trim() === name).length
+
 /** Cookies, CSRF proof and limit headers of one HTTP exchange. */
 class NodeTransport implements HttpTransport {
   private readonly request: IncomingMessage
@@ -37,6 +46,7 @@ class NodeTransport implements HttpTransport {
   private readonly settings: TransportSettings
   private readonly cookies: Readonly<Record<string, string | undefined>>
   private issuedCsrfToken: string | undefined
+  firstEventId: string | null = null
   private leastRemaining = Number.POSITIVE_INFINITY
 
   constructor(request: IncomingMessage, head: Head, settings: TransportSettings) {
@@ -55,17 +65,39 @@ class NodeTransport implements HttpTransport {
     return this.settings.hasAccessCookie ? this.read('access') : null
   }
 
+  get lastEventId(): string | null {
+    const { 'last-event-id': id } = this.request.headers
+    return typeof id === 'string' && id !== '' ? id : null
+  }
+
+  get hasAccessCookie(): boolean {
+    return this.settings.hasAccessCookie
+  }
+
   get deviceCookie(): string | null {
     return this.read('device')
   }
 
-  isCsrfField(field: string | null): boolean {
-    return isCsrfTokenValid(this.settings.csrfKeys, this.read('csrf') ?? undefined, field ?? undefined)
+  beginStream(eventId: string): void {
+    this.firstEventId = eventId
+  }
+
+  isForeign(): boolean {
+    return isForeign(this.request.headers, this.settings.isKnownOrigin)
+  }
+
+  isOwnForm(field: string | null): boolean {
+    // Our pages send no referrer, so that even their own forms come from the origin "null".
+    const { origin, ...headers } = this.request.headers
+    const sender = origin === 'null' ? headers : { ...headers, origin }
+    return this.isCsrfToken(field) && !isForeign(sender, this.settings.isKnownOrigin)
   }
 
   hasCsrfProof(): boolean {
+    // Whoever can set cookies for our host can plant a CSRF cookie whose token he knows: the token alone is no proof.
+    if (this.isForeign()) return false
     const { origin, 'x-csrf-token': token, 'content-type': contentType } = this.request.headers
-    if (this.isCsrfField(typeof token === 'string' ? token : null)) return true
+    if (this.isCsrfToken(typeof token === 'string' ? token : null)) return true
     // A page elsewhere cannot send this content type without a preflight, which its origin does not pass.
     const isJson = contentType?.startsWith('application/json') === true
     return origin !== undefined && this.settings.isTrustedOrigin(origin) && isJson
@@ -77,6 +109,8 @@ class NodeTransport implements HttpTransport {
 
   assertCookies(): void {
     if (this.head.isSent) throw new BadInputError(['input', 'tokenDelivery'], 'No cookie can be set here; use BODY.')
+    // No other site may sign the browser in to an account of its choice. What is no browser says nothing of origins.
+    if (isForeign(this.request.headers, this.settings.isTrustedOrigin)) this.assertCsrf()
   }
 
   setTokenCookies({ refreshToken, refreshExpiresAt, accessToken, expiresAt }: TokenCookies): void {
@@ -121,8 +155,15 @@ class NodeTransport implements HttpTransport {
     return `${this.settings.isSecure() ? '__Host-' : ''}portcullis_${name}`
   }
 
+  private isCsrfToken(token: string | null): boolean {
+    return isCsrfTokenValid(this.settings.csrfKeys, this.read('csrf') ?? undefined, token ?? undefined)
+  }
+
+  /** Null also where there are two of the name: a page elsewhere on our host has planted one, and none tells which. */
   private read(name: CookieName): string | null {
-    return this.cookies[this.nameOf(name)] || null
+    const fullName = this.nameOf(name)
+    const value = this.cookies[fullName]
+    return value && countOf(fullName, this.request.headers.cookie) === 1 ? value : null
   }
 
   private set(name: CookieName, value: string, expires?: Date): void {
@@ -143,9 +184,13 @@ export const createSocketTransport = (): Transport => ({
   assertCookies() {
     throw new BadInputError(['input', 'tokenDelivery'], 'A WebSocket sets no cookies; use BODY.')
   },
+  hasAccessCookie: false,
+  accessCookie: null,
   setTokenCookies() {},
   clearTokenCookies() {},
   deviceCookie: null,
+  lastEventId: null,
+  beginStream() {},
   setDeviceCookie() {},
   csrfToken() {
     throw new RequestError('BAD_USER_INPUT', 'CSRF tokens are for cookies: ask for one over HTTP.')

@@ -1,17 +1,19 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type ExecutionArgs, GraphQLError, getOperationAST } from 'graphql'
-import { CloseCode, type Context as SocketContext } from 'graphql-ws'
+import { CloseCode, type Context as SocketContext, type SubscribePayload } from 'graphql-ws'
 import { type Extra, useServer } from 'graphql-ws/use/ws'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { createContext } from '../context.js'
+import { createContext, type Ticket } from '../context.js'
+import { ServiceUnavailableError } from '../errors.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
 import type { Clock, Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Services } from '../services/index.js'
 import type { Viewer } from '../services/viewers.js'
-import { createCap } from './caps.js'
+import { createCap, tooManyOperations } from './caps.js'
 import { bearerOf } from './exchange.js'
+import { createGate, type Gate, type OpenTicket } from './gate.js'
 import { type ErrorMasker, stampErrors } from './graphql-errors.js'
 import { persistedDocument } from './persisted-operations.js'
 import { createSocketTransport } from './transport.js'
@@ -26,17 +28,29 @@ interface Deps {
   log: Log
   readClient: (request: IncomingMessage) => Client
   isTrustedOrigin: (origin: string) => boolean
-  limits: { bodyBytes: number; socketsPerAddress: number; requestMs: number }
+  limits: { bodyBytes: number; operationsPerSocket: number; socketsPerAddress: number; requestMs: number }
+  /** What is under way in the whole server. */
+  inFlight: Gate
 }
 
 type Params = Record<string, unknown>
-type ConnectionExtra = Extra & Record<PropertyKey, unknown> & { client?: Client; accessToken?: string | null }
+
+interface Caller {
+  client: Client
+  accessToken: string | null
+}
+/** What is known of a connection from its beginning on. */
+interface Begun extends Caller {
+  operations: Gate
+}
+type ConnectionExtra = Extra & Record<PropertyKey, unknown> & { begun?: Begun }
 type Connection = SocketContext<Params, ConnectionExtra>
 
 const INIT_TIMEOUT_MS = 5_000
 const PING_MS = 15_000
 const MAX_DELAY_MS = 2_147_483_647
 const GOING_AWAY = 1001
+const MAX_UNREAD_BYTES = 1024 * 1024
 
 /** Answers an upgrade with a refusal. Nobody else listens to the socket, and an error without a listener ends the process. */
 function refuse(socket: Duplex, status: string, headers = ''): void {
@@ -44,13 +58,48 @@ function refuse(socket: Duplex, status: string, headers = ''): void {
   socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n${headers}\r\n`, () => socket.destroy())
 }
 
+/** Reads on only when the client has read what waits for it: otherwise answers would pile up here for one that never does. */
+function readNoFasterThanRead(opened: WebSocket, socket: Duplex): void {
+  let isWaiting = false
+  const look = () => {
+    if (isWaiting || socket.writableLength < MAX_UNREAD_BYTES) return
+    isWaiting = true
+    opened.pause()
+    socket.once('drain', () => {
+      isWaiting = false
+      opened.resume()
+    })
+  }
+  opened.on('message', look)
+  opened.on('ping', look)
+}
+
+/** What onSubscribe leaves for the execution that follows. */
+interface Plan {
+  execute: (args: ExecutionArgs) => unknown
+  subscribe: (args: ExecutionArgs) => unknown
+  ticket: OpenTicket
+}
+
+/** A query or mutation is under way until it has ended, a subscription until it has begun. */
+async function perform(how: 'execute' | 'subscribe', args: ExecutionArgs): Promise<never> {
+  const plan = args.rootValue as Plan
+  try {
+    return (await plan[how](args)) as never
+  } finally {
+    plan.ticket.end()
+  }
+}
+
 /** graphql-ws on the same server: signed in by `connectionParams`, closed when the token or the session ends. */
 export function createWebSocketServer(deps: Deps) {
-  const { graphql, services, prisma, clock, maskError, log, readClient, isTrustedOrigin, limits } = deps
+  const { graphql, services, prisma, clock, maskError, log, readClient, isTrustedOrigin, limits, inFlight } = deps
   const open = createCap(limits.socketsPerAddress)
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: limits.bodyBytes,
+    // One message at a time: between two of them come the requests of others, however many a client sends at once.
+    allowSynchronousEvents: false,
     handleProtocols: (protocols) => (protocols.has('graphql-transport-ws') ? 'graphql-transport-ws' : false),
   })
 
@@ -70,55 +119,76 @@ export function createWebSocketServer(deps: Deps) {
     })
   }
 
-  const contextOf = ({ client, accessToken = null }: { client: Client; accessToken?: string | null }) =>
-    createContext(services, prisma, { client, accessToken, isProofMissing: false, transport: createSocketTransport() })
+  const clientOf = ({ begun, request }: ConnectionExtra) => begun?.client ?? readClient(request)
+  const contextOf = ({ client, accessToken }: Caller, ticket: Ticket | null) =>
+    createContext(services, prisma, {
+      ...{ client, accessToken, ticket, isProofMissing: false },
+      transport: createSocketTransport(),
+    })
+
+  /** Counts one more operation: of this connection, and of the server. Throws when there are too many. */
+  function admit({ operations }: Begun): OpenTicket {
+    const shared = inFlight.take()
+    if (!shared) throw new ServiceUnavailableError()
+    const own = operations.take(shared.end)
+    if (own) return own
+    shared.end()
+    throw tooManyOperations(operations)
+  }
+
+  async function plan(begun: Begun, params: SubscribePayload, ticket: OpenTicket) {
+    const { schema, parse, validate, execute, subscribe } = graphql.getEnveloped({ params } as never)
+    const { persistedOperations } = graphql
+    const document = parse(persistedOperations ? persistedDocument(persistedOperations, params) : params.query)
+    const invalid = validate(schema, document)
+    if (invalid.length > 0) return invalid.map(maskError)
+    if (!getOperationAST(document, params.operationName)) {
+      return [maskError(new GraphQLError('Name the operation to execute.'))]
+    }
+    return {
+      ...{ schema, document, operationName: params.operationName, variableValues: params.variables },
+      contextValue: await contextOf(begun, ticket),
+      rootValue: { execute, subscribe, ticket } satisfies Plan,
+    }
+  }
 
   const server = useServer<Params, ConnectionExtra>(
     {
       connectionInitWaitTimeout: Math.min(INIT_TIMEOUT_MS, limits.requestMs),
-      execute: (args) => (args.rootValue as { execute: (args: ExecutionArgs) => unknown }).execute(args) as never,
-      subscribe: (args) => (args.rootValue as { subscribe: (args: ExecutionArgs) => unknown }).subscribe(args) as never,
+      execute: (args) => perform('execute', args),
+      subscribe: (args) => perform('subscribe', args),
 
       // Without a token the connection is anonymous; with one, it has to be good.
       onConnect: async ({ connectionParams, extra }: Connection) => {
         const { authorization } = connectionParams ?? {}
-        extra.client = readClient(extra.request)
+        const client = readClient(extra.request)
+        const accessToken = typeof authorization === 'string' ? bearerOf(authorization) : null
+        extra.begun = { client, accessToken, operations: createGate(limits.operationsPerSocket) }
         if (authorization === undefined) return true
-        extra.accessToken = typeof authorization === 'string' ? bearerOf(authorization) : null
-        const { viewer } = await contextOf({ client: extra.client, accessToken: extra.accessToken })
+        const { viewer } = await contextOf(extra.begun, null)
         if (!viewer) return false
         closeWith(extra.socket as WebSocket, viewer)
         return true
       },
 
+      // Nothing comes here before onConnect has let it.
       onSubscribe: async ({ extra }: Connection, _id, params) => {
-        const client = extra.client ?? readClient(extra.request)
-        const { schema, parse, validate, execute, subscribe } = graphql.getEnveloped({ params } as never)
+        const begun = extra.begun as Begun
+        let ticket: OpenTicket | undefined
         try {
-          const { persistedOperations } = graphql
-          const document = parse(persistedOperations ? persistedDocument(persistedOperations, params) : params.query)
-          const invalid = validate(schema, document)
-          if (invalid.length > 0) return invalid.map(maskError)
-          if (!getOperationAST(document, params.operationName)) {
-            return [maskError(new GraphQLError('Name the operation to execute.'))]
-          }
-          return {
-            schema,
-            document,
-            operationName: params.operationName,
-            variableValues: params.variables,
-            contextValue: await contextOf({ client, accessToken: extra.accessToken ?? null }),
-            rootValue: { execute, subscribe },
-          }
+          ticket = admit(begun)
+          const planned = await plan(begun, params, ticket)
+          if (Array.isArray(planned)) ticket.end()
+          return planned
         } catch (error) {
+          ticket?.end()
           return [maskError(error)]
         }
       },
 
-      onNext: ({ extra }: Connection, _id, _payload, _args, result) =>
-        stampErrors(result, extra.client?.correlationId ?? '', log),
+      onNext: ({ extra }: Connection, _id, _payload, _args, result) => stampErrors(result, clientOf(extra), log),
       onError: ({ extra }: Connection, _id, _payload, errors) => {
-        stampErrors({ errors }, extra.client?.correlationId ?? '', log)
+        stampErrors({ errors }, clientOf(extra), log)
         return errors.map((error) => error.toJSON())
       },
     },
@@ -136,7 +206,10 @@ export function createWebSocketServer(deps: Deps) {
         const release = open.take(readClient(request).addressKey)
         if (!release) return refuse(socket, '429 Too Many Requests', 'retry-after: 60\r\n')
         socket.once('close', release)
-        sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit('connection', opened, request))
+        sockets.handleUpgrade(request, socket, head, (opened) => {
+          readNoFasterThanRead(opened, socket)
+          sockets.emit('connection', opened, request)
+        })
       })
     },
 

@@ -14,10 +14,11 @@ import type { PrismaClient } from '../generated/prisma/client.js'
 import type { Log } from '../ports.js'
 import type { Services } from '../services/index.js'
 import { createCap } from './caps.js'
+import { streamEvents } from './event-stream.js'
 import { callerOf, type Exchange } from './exchange.js'
 import { createExecutor, createSubscriber, type Executor, type OnField, type Subscriber } from './execution.js'
 import { graphiqlOptions, renderGraphiql } from './graphiql.js'
-import { type ErrorMasker, retryAfterOf, stampErrors } from './graphql-errors.js'
+import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors } from './graphql-errors.js'
 import { type DocumentLimits, documentLimits } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
 
@@ -42,9 +43,9 @@ export interface GraphqlOptions {
 /** What the edge tells Yoga about a request. */
 interface ServerContext {
   exchange: Exchange
-  /** Called when what follows is a stream of events: it costs little from then on. */
-  onStream: () => void
 }
+
+const isStreamWanted = ({ request }: Exchange) => request.headers.accept?.includes('text/event-stream') === true
 
 const useNoIntrospection = (): Plugin => ({
   onValidate({ addValidationRule }) {
@@ -98,19 +99,27 @@ export function createGraphql(options: GraphqlOptions) {
       useFunctions(execute, subscribe),
       ...(persistedOperations ? [onlyPersistedOperations(persistedOperations)] : []),
       {
-        onResultProcess({ result, setResult, serverContext }) {
-          const { exchange, onStream } = serverContext as unknown as ServerContext
-          const { client, head } = exchange
-          if (Symbol.asyncIterator in result) onStream()
+        onResultProcess({ result, setResult, setResultProcessor, serverContext }) {
+          const { exchange } = serverContext as unknown as ServerContext
+          const { client, head, ticket, transport } = exchange
+          if (Symbol.asyncIterator in result) {
+            // A stream of events stays open for long, and costs little meanwhile.
+            ticket?.end()
+            const { firstEventId } = transport
+            if (firstEventId !== null && isStreamWanted(exchange))
+              setResultProcessor((_, fetchApi) => streamEvents(result, firstEventId, fetchApi), 'text/event-stream')
+            return
+          }
           if (!('errors' in result) || !result.errors) return
           // Validation's own errors come past the masking.
           const errors = result.errors.map(maskError)
           // An answer with data is a success, whatever else it has: see statusOf.
           if (result.data) for (const { extensions } of errors) Reflect.deleteProperty(extensions, 'http')
-          stampErrors({ errors }, client.correlationId, log)
+          stampErrors({ errors }, client, log)
           const retryAfter = retryAfterOf({ errors })
           if (retryAfter !== null && !head.isSent) head.set('retry-after', retryAfter)
-          setResult({ ...result, errors })
+          const refusal = isStreamWanted(exchange) && { extensions: { http: { status: refusalOf({ errors }) } } }
+          setResult({ ...result, errors, ...refusal })
         },
       },
     ],

@@ -9,16 +9,26 @@ const NOWHERE: Place = { city: null, country: null }
  * Rejects when the file is not such a database. Countries are ISO 3166-1 codes, cities English names.
  */
 export async function openGeoLocator(path: string | undefined): Promise<GeoLocator> {
-  if (path === undefined) return { locate: () => NOWHERE }
+  if (path === undefined) return { locate: () => NOWHERE, coordinates: () => null }
   const reader = await open<CityResponse>(path)
+
+  function find(ipAddress: string): CityResponse | null {
+    const address = ipAddress.replace(/^::ffff:(?=\d+\.)/i, '')
+    const version = isIP(address)
+    // A database of IPv4 would read the first bits of an IPv6 address as one of its own.
+    return version === 0 || version > reader.metadata.ipVersion ? null : reader.get(address)
+  }
+
   return {
     locate: (ipAddress) => {
-      const address = ipAddress.replace(/^::ffff:(?=\d+\.)/i, '')
-      const version = isIP(address)
-      // A database of IPv4 would read the first bits of an IPv6 address as one of its own.
-      if (version === 0 || version > reader.metadata.ipVersion) return NOWHERE
-      const found = reader.get(address)
+      const found = find(ipAddress)
       return { city: found?.city?.names?.en ?? null, country: found?.country?.iso_code ?? null }
+    },
+    coordinates: (ipAddress) => {
+      const { latitude, longitude, accuracy_radius: accuracyKm } = find(ipAddress)?.location ?? {}
+      return latitude === undefined || longitude === undefined
+        ? null
+        : { latitude, longitude, accuracyKm: accuracyKm ?? 0 }
     },
   }
 }

@@ -57,6 +57,9 @@ interface Call {
   rules: readonly RateLimitRule[]
 }
 
+/** Longer than caches wait: a flood that slows everything down must not gain a second count by it. */
+const PATIENCE_MS = 1000
+
 type KeyOf = (rule: RateLimitRule) => string
 
 /** Decides calls, one after the other, in one atomic step. */
@@ -114,6 +117,7 @@ export function createRedisRateLimitStore(
       connection.run(
         (client) => decide(client, together),
         () => Promise.all(together.map(({ rules }) => fallback.consume(rules))),
+        PATIENCE_MS,
       ),
     TOGETHER,
   )

@@ -10,10 +10,10 @@ export interface RedisConnection {
   /** A real round trip: the answer for `/health`. */
   isReachable(): Promise<boolean>
   /**
-   * Runs the command, or the fallback when Redis is away, slow (250 ms) or was so in the last half second.
+   * Runs the command, or the fallback when Redis is away, slower than `patienceMs` (250) or was so in the last half second.
    * After a failure the command may or may not have been executed, now or later.
    */
-  run<T>(command: (client: RedisClient) => Promise<T>, fallback: () => T | Promise<T>): Promise<T>
+  run<T>(command: (client: RedisClient) => Promise<T>, fallback: () => T | Promise<T>, patienceMs?: number): Promise<T>
   /** How many connections were lost so far: when the number has changed, writes may be lost. */
   outages(): number
   /** Calls the listener whenever a connection becomes usable, the first one included. */
@@ -41,7 +41,8 @@ const retryDelayMs = (attempts: number) =>
 
 const NODE_OPTIONS = {
   connectTimeout: CONNECT_TIMEOUT_MS,
-  commandTimeout: COMMAND_TIMEOUT_MS,
+  // Only so that nothing is waited for for ever: `run` has a deadline of its own, which is not fooled by a busy process.
+  commandTimeout: SILENCE_TIMEOUT_MS,
   disconnectTimeout: 100,
   keepAlive: 10_000,
   // Commands in flight fail at once with their connection, and are never sent a second time.
@@ -79,11 +80,14 @@ function createClient(urls: readonly string[]): RedisClient {
   })
 }
 
-/** Rejects when the work takes longer than a command may. Also covers the time that a command waits in a pipeline. */
-async function withDeadline<T>(work: Promise<T>): Promise<T> {
+/**
+ * Rejects when the work takes longer than a command may. Also covers the time that a command waits in a pipeline. A process
+ * that was too busy to look first reads what has come: the answer may be there, and Redis is not to blame.
+ */
+async function withDeadline<T>(work: Promise<T>, patienceMs = COMMAND_TIMEOUT_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('Command timed out')), COMMAND_TIMEOUT_MS)
+    timer = setTimeout(() => setImmediate(() => reject(new Error('Command timed out'))), patienceMs)
   })
   try {
     return await Promise.race([work, deadline])
@@ -170,13 +174,13 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
     if (!isClosed) outageLog.down(error)
   }
 
-  const run: RedisConnection['run'] = async (command, fallback) => {
+  const run: RedisConnection['run'] = async (command, fallback, patienceMs) => {
     if (!mayTry()) return fallback()
     // While Redis does not answer, a single request at a time pays for finding out whether it does again.
     const isProbe = isFailing
     if (isProbe) isProbing = true
     try {
-      const result = await withDeadline(command(client))
+      const result = await withDeadline(command(client), patienceMs)
       isFailing = false
       outageLog.up()
       return result

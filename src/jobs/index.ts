@@ -13,8 +13,11 @@ interface Deps {
 
 const SCHEMA = 'jobs'
 const POLL_SECONDS = 1
+/** What a clock begins may begin a little later. */
+const CLOCK_POLL_SECONDS = 15
 const PURGE_CRON = '17 * * * *'
 const ROTATION_CRON = '47 * * * *'
+const EVERY_MINUTE = '* * * * *'
 const DAY_SECONDS = 86_400
 
 const SUPERVISE_SECONDS = 5
@@ -23,9 +26,11 @@ const SUPERVISE_SECONDS = 5
 const heartbeatSeconds = 10
 const QUEUES = {
   'send-email': { retryLimit: 12, retryDelay: 2, retryBackoff: true, retryDelayMax: 1800, expireInSeconds: 60 },
+  'mail-request': { retryLimit: 12, retryDelay: 2, retryBackoff: true, retryDelayMax: 1800, expireInSeconds: 60 },
   'breach-check': { retryLimit: 20, retryDelay: 30, retryBackoff: true, retryDelayMax: 3600, expireInSeconds: 60 },
   'purge-expired': { retryLimit: 2, retryDelay: 60, expireInSeconds: 600 },
   'rotate-keys': { retryLimit: 2, retryDelay: 60, expireInSeconds: 60 },
+  'sign-audit-log': { retryLimit: 0, expireInSeconds: 600 },
 } as const
 type Queue = keyof typeof QUEUES
 
@@ -53,10 +58,11 @@ export function createJobs({ execute, log }: Deps) {
     name: Queue,
     count: number,
     handle: (id: string, data: Data) => Promise<void>,
+    pollingIntervalSeconds = POLL_SECONDS,
   ) {
     const ids: string[] = []
     for (let index = 0; index < count; index += 1) {
-      const options = { batchSize: 1, pollingIntervalSeconds: POLL_SECONDS, burstWhenBatchFull: true }
+      const options = { batchSize: 1, pollingIntervalSeconds, burstWhenBatchFull: true }
       ids.push(
         await boss.work<Data>(name, options, async ([job]) => {
           if (job) await handle(job.id, job.data)
@@ -66,19 +72,29 @@ export function createJobs({ execute, log }: Deps) {
     workers.set(name, ids)
   }
 
+  function wake(queue: Queue): void {
+    for (const id of workers.get(queue) ?? []) boss.notifyWorker(id)
+  }
+
+  const workByTheClock = (name: Queue, handle: () => Promise<void>) => work(name, 1, handle, CLOCK_POLL_SECONDS)
+
   const jobs: Jobs = {
     async enqueue(sql: Sql, queue, data) {
       await boss.send(queue, data, {
         db: { executeSql: async (text, values) => ({ rows: await sql(text, values ?? []) }) },
       })
     },
-    wake(queue) {
-      for (const id of workers.get(queue) ?? []) boss.notifyWorker(id)
+    async complete(sql: Sql, queue, id) {
+      const db = { executeSql: async (text: string, values?: unknown[]) => ({ rows: await sql(text, values ?? []) }) }
+      const { affected } = (await boss.complete(queue, id, null, { db })) as unknown as { affected: number }
+      return affected === 1
     },
+    wake,
   }
 
   return {
     ...jobs,
+    wake,
     isRunning: () => isRunning,
 
     /** Makes the queues. Call before anything is enqueued. */
@@ -92,16 +108,19 @@ export function createJobs({ execute, log }: Deps) {
       await work<{ sealed: string }>('send-email', 2, (id, { sealed }) =>
         mailer.send(services.mails.render(sealed), id),
       )
+      await work<{ sealed: string }>('mail-request', 2, (id, { sealed }) => services.requestedMails.fulfil(id, sealed))
       await work<{ userId: string; sealed: string }>('breach-check', 1, (id, { userId, sealed }) =>
         services.breaches.check(byServer(`job-${id}`), userId, sealed),
       )
-      await work('purge-expired', 1, async () => {
+      await workByTheClock('purge-expired', async () => {
         log.info({ purged: await services.maintenance.purge() }, 'Expired records were removed')
       })
-      await work('rotate-keys', 1, async () => {
+      await workByTheClock('rotate-keys', async () => {
         const kid = await services.signingKeys.rotateIfDue()
         if (kid) log.info({ kid }, 'The signing key was replaced')
       })
+      await workByTheClock('sign-audit-log', services.checkpoints.signIfDue)
+      await boss.schedule('sign-audit-log', EVERY_MINUTE)
       await boss.schedule('purge-expired', PURGE_CRON)
       await boss.schedule('rotate-keys', ROTATION_CRON)
       isRunning = true

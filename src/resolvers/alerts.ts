@@ -1,14 +1,31 @@
-import { signedIn } from '../context.js'
+import { mapAsyncIterator } from '@graphql-tools/utils'
+import { type Context, signedIn } from '../context.js'
 import { BadInputError } from '../errors.js'
-import { AuditEventEdge, AuditLogFilter, fromCursor, RiskLevelEnum, toEdge } from '../schema/audit.js'
+import { AuditEventEdge, AuditLogFilter, fromCursor, RiskLevelEnum, toCursor, toEdge } from '../schema/audit.js'
 import { builder } from '../schema/builder.js'
+import type { AuditFilter } from '../services/audit-pages.js'
+import type { Services } from '../services/index.js'
 
-/** The position to go on from; null without one. Throws BAD_USER_INPUT for a cursor that is not ours. */
-function startOf(after: string | null | undefined): bigint | null {
-  if (after == null) return null
+/**
+ * The position of a cursor; that of the newest event without one. Throws BAD_USER_INPUT for a cursor that is not of this
+ * log, or so old that events after it were removed: there would be a gap.
+ */
+async function positionOf(after: string | null | undefined, { audit }: Services): Promise<bigint> {
+  await audit.seal()
+  const { removedUpTo, head } = await audit.bounds()
+  if (after == null) return head
   const position = fromCursor(after)
-  if (position === null) throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
+  if (position === null || position > head) throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
+  if (position < removedUpTo) throw new BadInputError(['after'], 'Is too old: events after it were removed.')
   return position
+}
+
+/** The events as edges. A stream that broke off goes on where it did, whatever its operation said when it began. */
+async function follow(context: Context, filter: AuditFilter, after: string | null | undefined) {
+  const { services, transport } = context
+  const position = await positionOf(transport.lastEventId ?? after, services)
+  transport.beginStream(toCursor({ position }))
+  return mapAsyncIterator(services.alerts.follow(signedIn(context), filter, position), toEdge)
 }
 
 builder.subscriptionField('securityAlerts', (t) =>
@@ -21,12 +38,9 @@ builder.subscriptionField('securityAlerts', (t) =>
       minRiskLevel: t.arg({ type: RiskLevelEnum, required: true, defaultValue: 'MEDIUM' }),
     },
     authScopes: { signedIn: true },
-    subscribe: (_root, { after, minRiskLevel }, context) => {
-      const viewer = signedIn(context)
-      const filter = { ownerId: viewer.user.id, minRiskLevel }
-      return context.services.alerts.follow(viewer, filter, startOf(after))
-    },
-    resolve: toEdge,
+    subscribe: (_root, { after, minRiskLevel }, context) =>
+      follow(context, { ownerId: signedIn(context).user.id, minRiskLevel }, after),
+    resolve: (edge) => edge,
   }),
 )
 
@@ -36,8 +50,7 @@ builder.subscriptionField('securityEvents', (t) =>
     type: AuditEventEdge,
     args: { after: t.arg.string(), filter: t.arg({ type: AuditLogFilter }) },
     authScopes: { signedIn: true, permission: 'audit:read' },
-    subscribe: (_root, { after, filter }, context) =>
-      context.services.alerts.follow(signedIn(context), filter ?? {}, startOf(after)),
-    resolve: toEdge,
+    subscribe: (_root, { after, filter }, context) => follow(context, filter ?? {}, after),
+    resolve: (edge) => edge,
   }),
 )

@@ -1,7 +1,7 @@
 import { AccountLockedError, EmailNotVerifiedError, InvalidCredentialsError, InvalidTokenError } from '../errors.js'
 import { ExchangeTokenInput, ExchangeTokenSuccess, LoginInput, LoginSuccess } from '../schema/authentication.js'
 import { builder } from '../schema/builder.js'
-import { assertDeliverable, deliver, rememberDevice } from './sign-in.js'
+import { assertDeliverable, deliverNew, rememberDevice } from './sign-in.js'
 
 builder.mutationField('login', (t) =>
   t.field({
@@ -14,7 +14,7 @@ builder.mutationField('login', (t) =>
       assertDeliverable(context, tokenDelivery)
       const request = { ...credentials, deviceName: deviceName ?? null, deviceCookie: context.transport.deviceCookie }
       const authentication = await context.services.login.withPassword(context.client, request)
-      const delivered = deliver(context, authentication, tokenDelivery)
+      const delivered = await deliverNew(context, authentication, tokenDelivery)
       rememberDevice(context, authentication.user)
       return { authentication: delivered }
     },
@@ -32,7 +32,7 @@ builder.mutationField('exchangeToken', (t) =>
       assertDeliverable(context, tokenDelivery)
       const { services, client } = context
       const { authentication, firstLogin } = await services.exchange.exchange(client, token, deviceName ?? null)
-      return { authentication: deliver(context, authentication, tokenDelivery), firstLogin }
+      return { authentication: await deliverNew(context, authentication, tokenDelivery), firstLogin }
     },
   }),
 )

@@ -22,7 +22,7 @@ builder.mutationField('changePassword', (t) =>
     resolve: async (_root, { input: { currentPassword, newPassword } }, context) => {
       const { services, client, viewer, transport } = context
       // The tokens go where those that they replace came from.
-      const delivery = transport.refreshCookie ? 'COOKIE' : 'BODY'
+      const delivery = transport.refreshCookie || transport.accessCookie ? 'COOKIE' : 'BODY'
       if (delivery === 'COOKIE') transport.assertCsrf()
       const changed = await services.passwords.change(client, viewer, currentPassword, newPassword)
       const authentication = deliver(context, changed.authentication, delivery)

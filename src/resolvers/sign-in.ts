@@ -14,14 +14,24 @@ export function rememberDevice({ services, transport }: Context, user: UserRecor
   if (cookie) transport.setDeviceCookie(cookie)
 }
 
-/** Hands the tokens over: the refresh token goes into the cookie or into the body, never into both. */
+/** Hands the tokens over: each goes into a cookie or into the body, never into both. */
 export function deliver(context: Context, issued: Authentication, delivery: TokenDelivery): DeliveredAuthentication {
-  const { user, session, refreshToken, ...authentication } = issued
+  const { user, session, refreshToken, accessToken, ...authentication } = issued
+  const { transport } = context
+  const isCookie = delivery === 'COOKIE'
   context.currentSessionId = session.id
-  if (delivery === 'COOKIE') context.transport.setTokenCookies(issued)
+  if (isCookie) transport.setTokenCookies(issued)
   return {
     ...authentication,
-    refreshToken: delivery === 'BODY' ? refreshToken : null,
+    accessToken: isCookie && transport.hasAccessCookie ? '' : accessToken,
+    refreshToken: isCookie ? null : refreshToken,
     user: { ...user, currentSession: session },
   }
+}
+
+/** Delivers the tokens of a new session. In a browser it takes the place of the one of the cookie, which ends. */
+export async function deliverNew(context: Context, issued: Authentication, delivery: TokenDelivery) {
+  const { services, client, transport } = context
+  if (delivery === 'COOKIE') await services.refresh.leave(client, transport.refreshCookie)
+  return deliver(context, issued, delivery)
 }

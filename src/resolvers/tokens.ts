@@ -35,8 +35,8 @@ builder.mutationField('logout', (t) =>
     type: LogoutSuccess,
     isPublic: true,
     errors: { types: [] },
-    resolve: async (_root, _args, { services, client, viewer, transport }) => {
-      if (transport.refreshCookie) transport.assertCsrf()
+    resolve: async (_root, _args, { services, client, viewer, transport, isProofMissing }) => {
+      if (transport.refreshCookie || isProofMissing) transport.assertCsrf()
       await services.refresh.logout(client, viewer?.session ?? null, transport.refreshCookie)
       transport.clearTokenCookies()
       return { message: 'You are signed out.' }

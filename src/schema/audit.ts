@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { AUDIT_EVENTS, type AuditEventType, RISK_LEVELS, type RiskLevel } from '../audit-events.js'
+import { sentenceOf } from '../detection-rules.js'
 import type { AuditEvent as AuditEventRow } from '../generated/prisma/client.js'
 import type { SecurityOverview as Overview } from '../services/overview.js'
 import { builder } from './builder.js'
@@ -33,7 +34,7 @@ export const AuditEvent = builder.prismaObject('AuditEvent', {
     riskLevel: t.expose('riskLevel', { type: RiskLevelEnum }),
     description: t.string({
       description: 'One sentence for people.',
-      resolve: ({ type }) => AUDIT_EVENTS[type].sentence,
+      resolve: ({ type, metadata }) => sentenceOf((metadata as { rule?: unknown }).rule) ?? AUDIT_EVENTS[type].sentence,
     }),
     userId: t.exposeID('userId', {
       nullable: true,

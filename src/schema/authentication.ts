@@ -19,7 +19,8 @@ export const Authentication = builder.objectRef<DeliveredAuthentication>('Authen
   description: 'Proof of having signed in.',
   fields: (t) => ({
     accessToken: t.exposeString('accessToken', {
-      description: 'JWT, typ at+jwt (RFC 9068); send as Authorization: Bearer.',
+      description:
+        'JWT, typ at+jwt (RFC 9068); send as Authorization: Bearer. Empty where the server puts it into an HttpOnly cookie: with ACCESS_TOKEN_COOKIE and TokenDelivery COOKIE.',
     }),
     tokenType: t.string({ description: 'Always Bearer (RFC 6750).', resolve: () => 'Bearer' }),
     expiresIn: t.exposeInt('expiresIn', { description: 'Seconds from now.' }),
@@ -36,7 +37,10 @@ export const Authentication = builder.objectRef<DeliveredAuthentication>('Authen
 
 const TokenDeliveryEnum = builder.enumType('TokenDelivery', {
   values: {
-    COOKIE: { description: 'The refresh token goes into an HttpOnly cookie: for browsers.' },
+    COOKIE: {
+      description:
+        'The refresh token goes into an HttpOnly cookie: for browsers. A session that the cookie of the browser had before ends.',
+    },
     BODY: { description: 'The refresh token is in the answer: for programs that can keep it safe.' },
   },
 })

@@ -1,4 +1,5 @@
 import './plugins/access.js'
+import './plugins/given-up.js'
 import './plugins/rate-limit.js'
 import SchemaBuilder from '@pothos/core'
 import ErrorsPlugin from '@pothos/plugin-errors'
@@ -39,7 +40,16 @@ const denied = ({ viewer, isProofMissing }: Context) =>
 
 /** Defines no types of its own. The first plugin is the outermost: a refused call costs nothing else. */
 export const builder = new SchemaBuilder<SchemaTypes>({
-  plugins: ['rateLimit', 'access', ErrorsPlugin, ScopeAuthPlugin, RelayPlugin, PrismaPlugin, ValidationPlugin],
+  plugins: [
+    'givenUp',
+    'rateLimit',
+    'access',
+    ErrorsPlugin,
+    ScopeAuthPlugin,
+    RelayPlugin,
+    PrismaPlugin,
+    ValidationPlugin,
+  ],
   defaultFieldNullability: false,
   errors: {
     directResult: true,

@@ -9,9 +9,13 @@ const BY_EMAIL = `
   SELECT ${USER_COLUMNS} FROM users u WHERE u.email_normalized = $1::text
   ORDER BY u.pending_until DESC NULLS FIRST, u.created_at DESC LIMIT 1`
 
+const OWNER = `
+  SELECT u.id, u.pending_until IS NULL AS "isEstablished" FROM users u WHERE u.email_normalized = $1::text
+  ORDER BY u.pending_until DESC NULLS FIRST LIMIT 1`
+
 // In one order, so that of several verifications of an address the first is through before the next one looks.
 const LOCK = `
-  SELECT u.id, u.pending_until IS NOT NULL AS "isPending" FROM users u
+  SELECT u.id, u.pending_until IS NOT NULL AS "isPending", u.email_verified_at IS NOT NULL AS "isProven" FROM users u
   WHERE u.email_normalized = (SELECT email_normalized FROM users WHERE id = $1::uuid)
   ORDER BY u.id FOR UPDATE`
 
@@ -20,6 +24,9 @@ export const isTaken = (error: unknown, column: string): boolean =>
   error instanceof Prisma.PrismaClientKnownRequestError &&
   error.code === 'P2002' &&
   JSON.stringify(error.meta).includes(column)
+
+/** Waits for its verification, or can be used without one and has not had it. */
+export const isUnproven = (user: UserRecord): boolean => user.isActive && !user.emailVerifiedAt
 
 /** What the services that change accounts share. */
 export function createAccounts({ clock, records }: { clock: Clock; records: Records }) {
@@ -39,6 +46,12 @@ export function createAccounts({ clock, records }: { clock: Clock; records: Reco
       return user ?? null
     },
 
+    /** Who has an address already; as little as that takes, because it is asked for at every registration. */
+    async ownerOf(tx: Transaction, emailNormalized: string): Promise<{ id: string; isEstablished: boolean } | null> {
+      const [owner] = await tx.sql<{ id: string; isEstablished: boolean }>(OWNER, [emailNormalized])
+      return owner ?? null
+    },
+
     /** Throws UsernameTakenError when anybody, registered or still waiting, has the username. */
     async assertUsernameFree(tx: Transaction, username: string, exceptUserId?: string): Promise<void> {
       const found = await tx.prisma.user.findUnique({
@@ -50,18 +63,21 @@ export function createAccounts({ clock, records }: { clock: Clock; records: Reco
 
     /**
      * The address is proven: the account owns it from now on, and what else was registered for it is gone, with its
-     * tokens. Throws InvalidTokenError when another registration was proven first.
+     * tokens: once, for what comes later tells nobody whether its owner has been there. Throws InvalidTokenError when
+     * another registration was proven first.
      */
     async establish(tx: Transaction, userId: string): Promise<UserRecord> {
-      const rows = await tx.sql<{ id: string; isPending: boolean }>(LOCK, [userId])
-      if (!rows.some(({ id }) => id === userId)) throw new InvalidTokenError()
+      const rows = await tx.sql<{ id: string; isPending: boolean; isProven: boolean }>(LOCK, [userId])
+      const own = rows.find(({ id }) => id === userId)
+      if (!own) throw new InvalidTokenError()
+      if (own.isProven) return findById(tx, userId)
       const otherIds = rows.filter(({ id, isPending }) => isPending && id !== userId).map(({ id }) => id)
       await tx.prisma.user.deleteMany({ where: { id: { in: otherIds } } })
       try {
-        await tx.prisma.user.updateMany({ where: { id: userId }, data: { pendingUntil: null } })
+        const data = { pendingUntil: null, emailVerifiedAt: clock.now(), isContested: false }
         await tx.prisma.user.updateMany({
-          where: { id: userId, emailVerifiedAt: null },
-          data: { emailVerifiedAt: clock.now() },
+          where: { id: userId },
+          data: { ...data, registeredFrom: Prisma.DbNull },
         })
       } catch (error) {
         throw isTaken(error, 'email') ? new InvalidTokenError() : error

@@ -1,6 +1,6 @@
 import type { AuditEvent } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
-import type { AuditFilter } from './audit.js'
+import type { AuditFilter } from './audit-pages.js'
 import type { Feed } from './feed.js'
 import type { SessionEnds } from './session-ends.js'
 import type { SigningKeys } from './signing-keys.js'
@@ -45,8 +45,8 @@ export function createAlerts({ feed, sessionEnds, signingKeys, clock }: Deps) {
       for (const end of open) end()
     },
 
-    /** Events that match, from the position on if one is given. Ends with the session and with the access token. */
-    follow(viewer: Viewer, filter: AuditFilter, after: bigint | null): AsyncIterableIterator<AuditEvent> {
+    /** Events that match, after the position. Ends with the session and with the access token. */
+    follow(viewer: Viewer, filter: AuditFilter, after: bigint): AsyncIterableIterator<AuditEvent> {
       const { signal, release } = lifeOf(viewer)
       const events = feed.events(filter, after, signal)
       return {

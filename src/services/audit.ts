@@ -1,6 +1,7 @@
-import { AUDIT_EVENTS, type AuditEventType, type RiskLevel, riskLevelsFrom } from '../audit-events.js'
-import type { AuditEvent, Prisma } from '../generated/prisma/client.js'
+import { AUDIT_EVENTS, type AuditEventType, type RiskLevel } from '../audit-events.js'
+import type { AuditEvent } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
+import { createAuditPages, EVENT_COLUMNS, type EventRow, toEvent } from './audit-pages.js'
 import type { Client } from './client.js'
 import type { Database, Transaction } from './database.js'
 
@@ -9,28 +10,11 @@ export interface AuditEntry {
   type: AuditEventType
   /** Where an attempt at something that usually succeeds did not. */
   success?: boolean
+  /** Where it is another than that of the type. */
+  riskLevel?: RiskLevel
   userId?: string | null
   sessionId?: string | null
   metadata?: Record<string, unknown>
-}
-
-export interface AuditFilter {
-  /** Whose events to see at all, whatever else the filter says. */
-  ownerId?: string
-  types?: readonly AuditEventType[] | null | undefined
-  minRiskLevel?: RiskLevel | null | undefined
-  success?: boolean | null | undefined
-  from?: Date | null | undefined
-  to?: Date | null | undefined
-  userId?: string | null | undefined
-  sessionId?: string | null | undefined
-  ipAddress?: string | null | undefined
-}
-
-/** Where in the log to read: strictly between the two positions. */
-export interface AuditRange {
-  after?: bigint | undefined
-  before?: bigint | undefined
 }
 
 const COLUMNS =
@@ -49,27 +33,15 @@ export const insertEvents = (json: string, source?: string): string => `
     type audit_event_type, occurred_at timestamptz, success boolean, risk_level risk_level, user_id uuid,
     session_id uuid, ip_address text, user_agent text, city text, country text, correlation_id text, metadata jsonb)`
 
-/** A filter of the API as a condition of the database. */
-function auditWhere(filter: AuditFilter): Prisma.AuditEventWhereInput {
-  const { ownerId, types, minRiskLevel, success, from, to, userId, sessionId, ipAddress } = filter
-  return {
-    ...(ownerId !== undefined && { AND: { userId: ownerId } }),
-    ...(types && { type: { in: [...types] } }),
-    ...(minRiskLevel && minRiskLevel !== 'LOW' && { riskLevel: { in: riskLevelsFrom(minRiskLevel) } }),
-    ...(typeof success === 'boolean' && { success }),
-    ...((from || to) && { occurredAt: { ...(from && { gte: from }), ...(to && { lt: to }) } }),
-    ...(userId && { userId }),
-    ...(sessionId && { sessionId }),
-    ...(ipAddress && { ipAddress }),
-  }
-}
+const NEXT = `SELECT ${EVENT_COLUMNS}, hash FROM audit_events WHERE position > $1::bigint ORDER BY position LIMIT $2::int`
 
-const NEXT = `
-  SELECT position, id, type, occurred_at AS "occurredAt", success, risk_level AS "riskLevel", user_id AS "userId",
-         session_id AS "sessionId", ip_address AS "ipAddress", user_agent AS "userAgent", city, country,
-         correlation_id AS "correlationId", metadata
-  FROM audit_events WHERE position > $1::bigint ORDER BY position LIMIT $2::int`
-
+const BOUNDS = `
+  SELECT coalesce(stub.position, 0) AS "removedUpTo",
+         greatest((SELECT max(position) FROM audit_events), stub.position, 0) AS head
+  FROM (SELECT max(position) AS position FROM audit_checkpoints WHERE kind = 'RETENTION') AS stub`
+const ERASE = `
+  UPDATE audit_events SET ip_address = NULL, user_agent = NULL, city = NULL, country = NULL, metadata = '{}', salt = NULL
+  WHERE user_id = $1::uuid AND salt IS NOT NULL RETURNING 1`
 const BATCH = 1000
 const RECORD = insertEvents('$1')
 const SEAL = 'SELECT seal_audit_events($1::int) AS sealed'
@@ -83,7 +55,7 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
         type: entry.type,
         occurred_at: clock.now(),
         success: entry.success ?? AUDIT_EVENTS[entry.type].success,
-        risk_level: AUDIT_EVENTS[entry.type].riskLevel,
+        risk_level: entry.riskLevel ?? AUDIT_EVENTS[entry.type].riskLevel,
         user_id: entry.userId,
         session_id: entry.sessionId,
         ip_address: client.ipAddress,
@@ -96,52 +68,51 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
     )
   }
 
+  /** Records events in the transaction of the change that they tell of. */
+  async function record(tx: Transaction, client: Client, ...entries: AuditEntry[]): Promise<void> {
+    await tx.sql(RECORD, [toJson(client, entries)])
+    await tx.afterCommit(onRecorded)
+  }
+
+  /** Gives everything committed so far its place in the log. */
+  async function seal(): Promise<void> {
+    for (let sealed = BATCH; sealed === BATCH; ) {
+      const [row] = await db.sql<{ sealed: number }>(SEAL, [BATCH])
+      sealed = row?.sealed ?? 0
+    }
+  }
+
   return {
+    ...createAuditPages(db.sql),
     toJson,
     /** Tells the live feed that events were committed. */
     announce: (tx: Transaction) => tx.afterCommit(onRecorded),
 
-    /** Records events in the transaction of the change that they tell of. */
-    async record(tx: Transaction, client: Client, ...entries: AuditEntry[]): Promise<void> {
-      await tx.sql(RECORD, [toJson(client, entries)])
-      await tx.afterCommit(onRecorded)
+    record,
+    seal,
+
+    /**
+     * Erases what is personal in the events of an account: address, user agent, place and metadata. The chain still
+     * holds: it has only a salted commitment to them. Returns how many events that were.
+     */
+    async erase(client: Client, userId: string): Promise<number> {
+      await seal()
+      return db.transaction(async (tx) => {
+        const erased = await tx.sql(ERASE, [userId])
+        await record(tx, client, { type: 'PROFILE_UPDATED', userId, metadata: { fields: ['auditLog'] } })
+        return erased.length
+      })
     },
 
-    /** Gives everything committed so far its place in the log. Returns whether there was anything. */
-    async seal(): Promise<boolean> {
-      for (let isAny = false; ; isAny = true) {
-        const [row] = await db.sql<{ sealed: number }>(SEAL, [BATCH])
-        const sealed = row?.sealed ?? 0
-        if (sealed < BATCH) return isAny || sealed > 0
-      }
-    },
-
-    /** The newest position of the log; 0 when it is empty. */
-    async head(): Promise<bigint> {
-      const [row] = await db.sql<{ head: string }>(
-        'SELECT coalesce(max(position), 0)::text AS head FROM audit_events',
-        [],
-      )
-      return BigInt(row?.head ?? 0)
+    /** The newest position of the log, 0 when it is empty, and the last one that retention has removed. */
+    async bounds(): Promise<{ removedUpTo: bigint; head: bigint }> {
+      const [row] = await db.sql<{ removedUpTo: string; head: string }>(BOUNDS, [])
+      return { removedUpTo: BigInt(row?.removedUpTo ?? 0), head: BigInt(row?.head ?? 0) }
     },
 
     /** What comes next in the log after a position. */
     async next(after: bigint, limit: number): Promise<AuditEvent[]> {
-      const rows = await db.sql<AuditEvent & { position: string }>(NEXT, [after.toString(), limit])
-      return rows.map((row) => ({ ...row, position: BigInt(row.position) }))
-    },
-
-    /** A page of the log in commit order. */
-    page(filter: AuditFilter, range: AuditRange, limit: number, order: 'asc' | 'desc'): Promise<AuditEvent[]> {
-      const position = {
-        ...(range.after !== undefined && { gt: range.after }),
-        ...(range.before !== undefined && { lt: range.before }),
-      }
-      return db.prisma.auditEvent.findMany({
-        where: { AND: [auditWhere(filter), { position }] },
-        orderBy: { position: order },
-        take: limit,
-      })
+      return (await db.sql<EventRow>(NEXT, [after.toString(), limit])).map(toEvent)
     },
   }
 }

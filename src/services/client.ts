@@ -41,6 +41,9 @@ const TYPES: Readonly<Record<string, DeviceType>> = {
   bot: 'BOT',
 }
 const MAX_NAME = 40
+const WELL_KNOWN: ReadonlySet<string> = new Set(
+  [Bowser.BROWSER_MAP, Bowser.OS_MAP].flatMap((names) => Object.values(names)),
+)
 const known = new LRUCache<string, Device>({ max: 2000 })
 
 function parse(userAgent: string): Device {
@@ -62,6 +65,16 @@ export function describeDevice(userAgent: string | null): Device {
   const found = known.get(key) ?? parse(key)
   known.set(key, found)
   return found
+}
+
+/**
+ * What a mail to a stranger says about where something was done: a browser or a system that nobody knows is left out,
+ * because its name would be the sender's words.
+ */
+export function plainOriginOf(client: Client, at: Date) {
+  const { browser, os } = describeDevice(client.userAgent)
+  const deviceName = [browser, os].filter((name) => name !== null && WELL_KNOWN.has(name)).join(' on ') || null
+  return { ...originOf(client, at), deviceName }
 }
 
 /** What a mail says about where something was done, so that its reader can recognise it. */

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { RISK_LEVELS } from '../audit-events.js'
 import type { AuditEvent } from '../generated/prisma/client.js'
 import type { EventBus, Log } from '../ports.js'
-import type { Audit, AuditFilter } from './audit.js'
+import type { Audit } from './audit.js'
+import type { AuditFilter } from './audit-pages.js'
 
 interface Deps {
   audit: Audit
@@ -20,7 +21,7 @@ const PAGE = 500
 /** So many recent events are kept for all subscribers together; who lags behind more reads from the database. */
 const RECENT = 2000
 
-/** Whether an event passes a filter: the same rule as `auditWhere`, for events at hand. */
+/** Whether an event passes a filter: the same rule as `page`, for events at hand. */
 function matches(event: AuditEvent, filter: AuditFilter): boolean {
   const { ownerId, types, minRiskLevel, success, from, to, userId, sessionId, ipAddress } = filter
   return (
@@ -113,17 +114,19 @@ export function createFeed({ audit, bus, log }: Deps) {
     const first = recent[0]
     const upTo = head ?? position
     if (first && first.position <= position + 1n) {
-      return { events: recent.filter((event) => event.position > position && matches(event, filter)), upTo }
+      // Positions have no gaps.
+      const next = recent.slice(Number(position + 1n - first.position))
+      return { events: next.filter((event) => matches(event, filter)), upTo }
     }
     const events = await audit.page(filter, { after: position, before: upTo + 1n }, PAGE, 'asc')
     return { events, upTo: events.length < PAGE ? upTo : (events.at(-1)?.position ?? upTo) }
   }
 
-  async function* read(filter: AuditFilter, after: bigint | null, signal: AbortSignal): AsyncGenerator<AuditEvent> {
+  async function* read(filter: AuditFilter, after: bigint, signal: AbortSignal): AsyncGenerator<AuditEvent> {
     subscribers += 1
     try {
       await follow()
-      let position = after ?? head ?? (await audit.head())
+      let position = after
       while (!signal.aborted) {
         const { events, upTo } = await since(position, filter)
         for (const event of events) {
@@ -144,7 +147,7 @@ export function createFeed({ audit, bus, log }: Deps) {
 
     /** Follows the log until `stop`. */
     async start(): Promise<void> {
-      head = await audit.head()
+      head = (await audit.bounds()).head
       unsubscribe = bus.subscribe(EVENTS, (sender) => {
         if (sender !== self) followForSubscribers()
       })
@@ -168,10 +171,10 @@ export function createFeed({ audit, bus, log }: Deps) {
     subscribers: () => subscribers,
 
     /**
-     * Everything that matches after the position (default: from now on), in commit order, until the signal aborts.
+     * Everything that matches after the position, in commit order, until the signal aborts.
      * `return` ends it at once, also while it waits.
      */
-    events(filter: AuditFilter, after: bigint | null, signal: AbortSignal): AsyncIterableIterator<AuditEvent> {
+    events(filter: AuditFilter, after: bigint, signal: AbortSignal): AsyncIterableIterator<AuditEvent> {
       const closing = new AbortController()
       const events = read(filter, after, AbortSignal.any([signal, closing.signal]))
       return {

@@ -17,14 +17,19 @@ import { createAccounts } from './accounts.js'
 import { createAdministration } from './administration.js'
 import { createAlerts } from './alerts.js'
 import { createAudit } from './audit.js'
+import { createAuditCheckpoints, signEvery } from './audit-checkpoints.js'
+import { createAuditVerification } from './audit-verification.js'
 import { createAuthentications } from './authentications.js'
 import { createBreaches } from './breaches.js'
 import type { Database } from './database.js'
+import { createDetection } from './detection.js'
 import { createDevices } from './devices.js'
 import { createExchange } from './exchange.js'
 import { createFeed } from './feed.js'
 import { createLinks } from './links.js'
 import { createLogin } from './login.js'
+import { createMailQuotas } from './mail-quotas.js'
+import { createMailRequests } from './mail-requests.js'
 import { createMails } from './mails.js'
 import { createMaintenance } from './maintenance.js'
 import { createNewPasswords } from './new-passwords.js'
@@ -38,10 +43,12 @@ import { createRateLimits } from './rate-limits.js'
 import { createRecords, forgetFromLog } from './records.js'
 import { createRefresh } from './refresh.js'
 import { createRegistration } from './registration.js'
+import { createRequestedMails } from './requested-mails.js'
 import { createRotations } from './rotations.js'
 import { createSessionEnds } from './session-ends.js'
 import { createSessions } from './sessions.js'
 import { createSigningKeys } from './signing-keys.js'
+import { createStoredKeys } from './stored-keys.js'
 import { createThrottle } from './throttle.js'
 import { createViewers } from './viewers.js'
 
@@ -84,10 +91,15 @@ export function createServices(deps: ServiceDeps) {
   const lifetimes = { ...config.oneTimeTokens, NOT_ME: NOT_ME_LIFETIME_MS }
   const oneTimeTokens = createOneTimeTokens({ db, clock, keys: keys('one-time-code'), lifetimes })
   const mails = createMails({ jobs, keys: keys('mail'), links, oneTimeTokens })
+  const mailRequests = createMailRequests({ clock, jobs, keys: keys('mail-request') })
   const sessions = createSessions({ db, clock, audit, records, bus, lifetimes: config.sessions })
   const signingKeys = createSigningKeys({
     ...{ db, clock, bus, keys: keys('signing-keys'), algorithm, hmacKeys, tokenLifetimeMs, rotationMs },
   })
+  const storedKeys = createStoredKeys({ db, clock, keys: keys('signing-keys'), signingKeys, tokenLifetimeMs })
+  const { checkpointMs: intervalMs, checkpointEvents } = config.audit
+  const checkpoints = createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys, intervalMs })
+  signEvery(feed, checkpoints, checkpointEvents, log)
   const alerts = createAlerts({ feed, sessionEnds, signingKeys, clock })
   const accessTokens = createAccessTokens({
     clock,
@@ -100,7 +112,7 @@ export function createServices(deps: ServiceDeps) {
   const authentications = createAuthentications({ accessTokens })
   const viewers = createViewers({ clock, accessTokens, sessions, records })
 
-  const throttle = createThrottle({ clock, audit, mails, keys: keys('throttle'), ...config.lockout })
+  const throttle = createThrottle({ clock, audit, mailRequests, keys: keys('throttle'), ...config.lockout })
   const devices = createDevices({ clock, keys: keys('device') })
   const login = createLogin({ db, clock, audit, records, sessions, authentications, throttle, devices, mails, hasher })
   const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
@@ -110,11 +122,15 @@ export function createServices(deps: ServiceDeps) {
   const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })
   const breaches = createBreaches({ db, audit, jobs, breaches: breachChecker, keys: keys('breach-check') })
   const newPasswords = createNewPasswords({ policy, hasher, breaches })
-  const mailed = { db, clock, audit, accounts, mails, links, oneTimeTokens, newPasswords }
+  const mailed = { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords }
   const registration = createRegistration({
     ...mailed,
     ...{ hasher, sessions },
     requireVerifiedEmail: config.requireVerifiedEmail,
+    verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
+  })
+  const requestedMails = createRequestedMails({
+    ...{ ...mailed, records, jobs, links, hasher, quotas: createMailQuotas({ clock, keys: keys('mail-quota') }) },
     verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
   })
   const passwords = createPasswords({
@@ -124,12 +140,16 @@ export function createServices(deps: ServiceDeps) {
   const rateLimits = createRateLimits({ limits: config.rateLimits, limiter, audit, db, log })
   const notMe = createNotMe({ ...mailed, records, sessions, hasher, rateLimits })
   const profiles = createProfiles({ db, audit, accounts, records })
+  const detection = createDetection({ ...mailed, feed, records, geo, log, thresholds: config.detection })
 
   return {
     geo,
     csrfKeys: keys('csrf'),
     audit,
+    checkpoints,
+    verifyAudit: createAuditVerification({ sql: db.sql, checkpoints }),
     feed,
+    detection,
     sessionEnds,
     alerts,
     records,
@@ -143,6 +163,7 @@ export function createServices(deps: ServiceDeps) {
     refresh,
     policy,
     registration,
+    requestedMails,
     passwords,
     exchange,
     notMe,
@@ -154,8 +175,8 @@ export function createServices(deps: ServiceDeps) {
       ...{ db, clock, audit, accounts, newPasswords, records, sessions, throttle },
     }),
     maintenance: createMaintenance({
-      ...{ db, clock, idleTimeoutMs, tokenLifetimeMs, historyLength },
-      auditRetentionMs: config.auditRetentionMs,
+      ...{ db, clock, checkpoints, storedKeys, idleTimeoutMs, historyLength },
+      auditRetentionMs: config.audit.retentionMs,
     }),
   }
 }

@@ -39,30 +39,42 @@ interface Candidate extends UserRecord {
   isKnownDevice: boolean
   hasSessions: boolean
 }
+/** The latest registration that waits for its verification, whether or not the address has an account as well. */
+interface Waiting {
+  id: string
+  passwordHash: string
+}
 interface Row {
   account: Candidate | null
+  waiting: Waiting | null
   lockedUntil: Date | null
   deviceLockedUntil: Date | null
 }
 interface Found {
   account: Candidate | null
+  waiting: Waiting | null
   /** What its failures count against: the known device, else the account, else the identifier. */
   throttleKey: string
   lockedUntil: Date | null
 }
 
-// A registration that waits for its verification owns nothing: an established account comes first.
+// A registration that waits for its verification owns nothing: it has no throttle of its own either, or registering
+// would lift the lock of an address that is free, and only of one that is. Those without a password came with a mail.
 const find = (column: 'email_normalized' | 'username_normalized') => `
   WITH account AS (
     SELECT ${USER_COLUMNS}, u.password_hash AS "passwordHash",
            EXISTS (SELECT FROM sessions WHERE user_id = u.id) AS "hasSessions",
            EXISTS (SELECT FROM sessions WHERE user_id = u.id AND device_fingerprint = $3::text) AS "isKnownDevice"
-    FROM users u WHERE u.${column} = $1::text
-    ORDER BY u.pending_until DESC NULLS FIRST, u.created_at DESC LIMIT 1
+    FROM users u WHERE u.${column} = $1::text AND u.pending_until IS NULL
+  ), waiting AS (
+    SELECT u.id, u.password_hash AS "passwordHash" FROM users u
+    WHERE u.${column} = $1::text AND u.pending_until IS NOT NULL
+      AND EXISTS (SELECT FROM password_history h WHERE h.user_id = u.id)
+    ORDER BY u.created_at DESC LIMIT 1
   )
-  SELECT row_to_json(account) AS account, throttle.locked_until AS "lockedUntil",
+  SELECT row_to_json(account) AS account, row_to_json(waiting) AS waiting, throttle.locked_until AS "lockedUntil",
          device.locked_until AS "deviceLockedUntil"
-  FROM (SELECT) AS one LEFT JOIN account ON true
+  FROM (SELECT) AS one LEFT JOIN account ON true LEFT JOIN waiting ON true
   LEFT JOIN login_throttles throttle
     ON throttle.key = coalesce('user:' || account.id, $2::text) AND throttle.locked_until > $4::timestamptz
   LEFT JOIN login_throttles device
@@ -88,35 +100,48 @@ export function createLogin(deps: Deps) {
       clock.now(),
       device?.id ?? null,
     ])
-    if (!row?.account) return { account: null, throttleKey: unknownKey, lockedUntil: row?.lockedUntil ?? null }
-    const { account, lockedUntil, deviceLockedUntil } = row
+    const { account = null, waiting = null, lockedUntil = null, deviceLockedUntil = null } = row ?? {}
+    if (!account) return { account, waiting, throttleKey: unknownKey, lockedUntil }
     records.reviveUser(account)
     if (!device || !devices.isKnown(device, account)) {
-      return { account, throttleKey: throttle.keyOfAccount(account.id), lockedUntil }
+      return { account, waiting, throttleKey: throttle.keyOfAccount(account.id), lockedUntil }
     }
     account.isKnownDevice = true
-    return { account, throttleKey: throttle.keyOfDevice(device.id, account.id), lockedUntil: deviceLockedUntil }
+    const throttleKey = throttle.keyOfDevice(device.id, account.id)
+    return { account, waiting, throttleKey, lockedUntil: deviceLockedUntil }
   }
 
-  const failure = (account: Candidate | null, reason: Refusal): AuditEntry => ({
+  const failure = ({ account, waiting }: Found, reason: Refusal): AuditEntry => ({
     type: 'LOGIN_FAILED',
-    userId: account?.id ?? null,
+    userId: account?.id ?? waiting?.id ?? null,
     metadata: { reason },
   })
 
-  /** Counts the failure, unless it says nothing about the password, and refuses. */
-  async function reject(client: Client, { account, throttleKey }: Found, reason: Refusal): Promise<never> {
+  /** Counts the failure, and refuses. */
+  async function reject(client: Client, found: Found, reason: Refusal): Promise<never> {
     const lockedUntil = await db.transaction(async (tx) => {
-      await audit.record(tx, client, failure(account, reason))
-      return throttle.countFailure(tx, client, throttleKey, account)
+      await audit.record(tx, client, failure(found, reason))
+      return throttle.countFailure(tx, client, found.throttleKey, found.account)
     })
-    throw lockedUntil ? new AccountLockedError(lockedUntil, clock.now()) : new InvalidCredentialsError()
+    if (lockedUntil) throw new AccountLockedError(lockedUntil, clock.now())
+    throw reason === 'EMAIL_NOT_VERIFIED' ? new EmailNotVerifiedError() : new InvalidCredentialsError()
   }
 
-  async function isCorrect(account: Candidate | null, password: string): Promise<boolean> {
+  async function isPasswordOf(owner: Waiting | null, password: string): Promise<boolean> {
     const dummy = await getUnusableHash()
-    const isMatch = await hasher.verify(account?.passwordHash ?? dummy, password)
-    return isMatch && account !== null
+    const isMatch = await hasher.verify(owner?.passwordHash ?? dummy, password)
+    return isMatch && owner !== null
+  }
+
+  /**
+   * Why the password is refused, after a second check whatever the first one has found: a refusal takes two, for every
+   * identifier. The password of a registration that waits is a failure like any other, even though it is told: it may be
+   * a guess at the password of an account with the same address.
+   */
+  async function refusalOf({ account, waiting }: Found, password: string, isMatch: boolean): Promise<Refusal> {
+    if (await isPasswordOf(waiting, password)) return 'EMAIL_NOT_VERIFIED'
+    if (isMatch) return 'DEACTIVATED'
+    return account || waiting ? 'WRONG_PASSWORD' : 'UNKNOWN_ACCOUNT'
   }
 
   async function succeed(
@@ -152,34 +177,34 @@ export function createLogin(deps: Deps) {
     return authentications.issue({ ...user, lastLoginAt: clock.now() }, opened.session, opened.refreshToken)
   }
 
+  async function signIn(client: Client, input: Credentials, isRetry = false): Promise<Authentication> {
+    const found = await locate(client, input)
+    const { account, throttleKey, lockedUntil } = found
+    if (lockedUntil) {
+      await audit.record(db, client, failure(found, 'LOCKED'))
+      throw new AccountLockedError(lockedUntil, clock.now())
+    }
+    const isMatch = await isPasswordOf(account, input.password)
+    if (!isMatch || !account?.isActive) {
+      return reject(client, found, await refusalOf(found, input.password, isMatch))
+    }
+    try {
+      return await succeed(client, account, throttleKey, input)
+    } catch (error) {
+      // Another sign-in may have stored the same password with today's parameters.
+      const isRehashed = error instanceof InvalidCredentialsError && hasher.needsRehash(account.passwordHash)
+      if (isRehashed && !isRetry) return signIn(client, input, true)
+      // Locked, deactivated or given another password while this one was being checked.
+      if (error instanceof DomainError) await audit.record(db, client, failure(found, 'OVERTAKEN'))
+      throw error
+    }
+  }
+
   return {
     /**
      * Signs in with a password. Throws AccountLockedError, InvalidCredentialsError (the same for every reason), and, only
-     * after a correct password, EmailNotVerifiedError.
+     * for the password of a registration that waits, EmailNotVerifiedError, also where the address has an account.
      */
-    async withPassword(client: Client, input: Credentials): Promise<Authentication> {
-      const found = await locate(client, input)
-      const { account, throttleKey, lockedUntil } = found
-      if (lockedUntil) {
-        await audit.record(db, client, failure(account, 'LOCKED'))
-        throw new AccountLockedError(lockedUntil, clock.now())
-      }
-      const isMatch = await isCorrect(account, input.password)
-      if (!isMatch || !account) {
-        return reject(client, found, account ? 'WRONG_PASSWORD' : 'UNKNOWN_ACCOUNT')
-      }
-      if (!account.isActive) return reject(client, found, 'DEACTIVATED')
-      if (account.pendingUntil) {
-        await audit.record(db, client, failure(account, 'EMAIL_NOT_VERIFIED'))
-        throw new EmailNotVerifiedError()
-      }
-      try {
-        return await succeed(client, account, throttleKey, input)
-      } catch (error) {
-        // Locked, deactivated or given another password while this one was being checked.
-        if (error instanceof DomainError) await audit.record(db, client, failure(account, 'OVERTAKEN'))
-        throw error
-      }
-    },
+    withPassword: (client: Client, input: Credentials): Promise<Authentication> => signIn(client, input),
   }
 }

@@ -1,12 +1,15 @@
 import type { Clock } from '../ports.js'
+import type { AuditCheckpoints } from './audit-checkpoints.js'
 import type { Database } from './database.js'
+import type { StoredKeys } from './stored-keys.js'
 
 interface Deps {
   db: Database
   clock: Clock
+  checkpoints: AuditCheckpoints
+  storedKeys: StoredKeys
   idleTimeoutMs: number
   auditRetentionMs: number
-  tokenLifetimeMs: number
   historyLength: number
 }
 
@@ -16,6 +19,7 @@ export type Purged = Record<
   | 'sessions'
   | 'registrations'
   | 'loginThrottles'
+  | 'mailQuotas'
   | 'passwordHistory'
   | 'auditEvents'
   | 'signingKeys'
@@ -38,7 +42,7 @@ const OLD_PASSWORDS = `
   ), gone AS (DELETE FROM password_history WHERE id IN (SELECT id FROM ranked WHERE rank > $1::int) RETURNING 1)
   SELECT count(*)::int AS count FROM gone`
 
-export function createMaintenance({ db, clock, ...settings }: Deps) {
+export function createMaintenance({ db, clock, checkpoints, storedKeys, ...settings }: Deps) {
   return {
     /** Removes what has expired. Safe to run at any time, by several processes at once. */
     async purge(): Promise<Purged> {
@@ -46,7 +50,7 @@ export function createMaintenance({ db, clock, ...settings }: Deps) {
       const before = (ageMs: number) => new Date(now.getTime() - ageMs)
       const { prisma } = db
       await db.sql(EXPIRE_SESSIONS, [now, settings.idleTimeoutMs / 1000])
-      const [oneTimeTokens, sessions, registrations, loginThrottles, auditEvents, signingKeys, mailbox] =
+      const [oneTimeTokens, sessions, registrations, loginThrottles, mailQuotas, auditEvents, keys, mailbox] =
         await Promise.all([
           prisma.oneTimeToken.deleteMany({ where: { expiresAt: { lt: before(DAY_MS) } } }),
           prisma.session.deleteMany({ where: { endedAt: { lt: before(ENDED_SESSIONS_MS) } } }),
@@ -57,8 +61,9 @@ export function createMaintenance({ db, clock, ...settings }: Deps) {
               OR: [{ lockedUntil: null }, { lockedUntil: { lt: now } }],
             },
           }),
-          prisma.auditEvent.deleteMany({ where: { occurredAt: { lt: before(settings.auditRetentionMs) } } }),
-          prisma.signingKey.deleteMany({ where: { retiredAt: { lt: before(settings.tokenLifetimeMs + DAY_MS) } } }),
+          prisma.mailQuota.deleteMany({ where: { fullAt: { lt: now } } }),
+          checkpoints.removeBefore(before(settings.auditRetentionMs)),
+          storedKeys.purge(),
           prisma.mailboxMessage.deleteMany({ where: { sentAt: { lt: before(MAILBOX_MS) } } }),
         ])
       const [passwords] = await db.sql<{ count: number }>(OLD_PASSWORDS, [Math.max(1, settings.historyLength)])
@@ -67,9 +72,10 @@ export function createMaintenance({ db, clock, ...settings }: Deps) {
         sessions: sessions.count,
         registrations: registrations.count,
         loginThrottles: loginThrottles.count,
+        mailQuotas: mailQuotas.count,
         passwordHistory: passwords?.count ?? 0,
-        auditEvents: auditEvents.count,
-        signingKeys: signingKeys.count,
+        auditEvents,
+        signingKeys: keys,
         mailbox: mailbox.count,
       }
     },

@@ -1,11 +1,11 @@
 import { DomainError, InvalidCredentialsError, InvalidTokenError, WeakPasswordError } from '../errors.js'
-import { normalizeEmail } from '../identifiers.js'
 import type { Clock, PasswordHasher } from '../ports.js'
 import type { Accounts } from './accounts.js'
 import type { Audit } from './audit.js'
 import type { Authentication, Authentications } from './authentications.js'
 import { type Client, originOf } from './client.js'
 import type { Database, Transaction } from './database.js'
+import type { MailRequests } from './mail-requests.js'
 import type { Mails } from './mails.js'
 import type { NewPassword, NewPasswords } from './new-passwords.js'
 import type { OneTimeTokens, Proof } from './one-time-tokens.js'
@@ -24,6 +24,7 @@ interface Deps {
   authentications: Authentications
   throttle: Throttle
   mails: Mails
+  mailRequests: MailRequests
   oneTimeTokens: OneTimeTokens
   policy: PasswordPolicy
   newPasswords: NewPasswords
@@ -34,7 +35,7 @@ interface Deps {
 
 export function createPasswords(deps: Deps) {
   const { db, clock, audit, accounts, records, sessions, authentications, throttle, mails, oneTimeTokens } = deps
-  const { policy, newPasswords, hasher, historyLength } = deps
+  const { mailRequests, policy, newPasswords, hasher, historyLength } = deps
 
   const historyOf = async (userId: string): Promise<string[]> => {
     const rows = await db.prisma.passwordHistory.findMany({
@@ -144,23 +145,9 @@ export function createPasswords(deps: Deps) {
       }
     },
 
-    /** Mails a link and a code, where there is an account. Says nothing about whether there is. */
-    async requestReset(client: Client, email: string): Promise<void> {
-      await db.transaction(async (tx) => {
-        const user = await accounts.findByEmail(tx, normalizeEmail(email))
-        if (!user?.isActive) {
-          const metadata = { reason: user ? 'DEACTIVATED' : 'UNKNOWN_ACCOUNT' }
-          return audit.record(tx, client, {
-            type: 'PASSWORD_RESET_REQUESTED',
-            success: false,
-            userId: user?.id ?? null,
-            metadata,
-          })
-        }
-        await mails.sendReset(tx, user)
-        await audit.record(tx, client, { type: 'PASSWORD_RESET_REQUESTED', userId: user.id })
-      })
-    },
+    /** Has a link and a code mailed, where there is an account. Says nothing about whether there is. */
+    requestReset: (client: Client, email: string): Promise<void> =>
+      mailRequests.ask(db, client, { kind: 'RESET', email }),
 
     /**
      * Sets a new password with the proof of a mail, ends every session and lifts a lock. Returns how many sessions were

@@ -6,7 +6,10 @@ import type { Cache, Sql } from '../ports.js'
 import type { Feed } from './feed.js'
 
 /** An account as requests see it: without its password hash, with the permissions of its role. */
-export type UserRecord = Omit<User, 'passwordHash' | 'emailNormalized' | 'usernameNormalized'> & {
+export type UserRecord = Omit<
+  User,
+  'passwordHash' | 'emailNormalized' | 'usernameNormalized' | 'isContested' | 'registeredFrom'
+> & {
   permissions: string[]
 }
 export type SessionRecord = Session

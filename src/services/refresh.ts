@@ -108,6 +108,10 @@ export function createRefresh(deps: Deps) {
     return { authentication: await authentications.issue(user, session, successor), outcome: 'REPLAYED' }
   }
 
+  async function logOut(client: Client, session: SessionRecord | null): Promise<void> {
+    if (session) await sessions.end(db, client, session.userId, 'LOGOUT', { ids: [session.id] }, 'LOGGED_OUT')
+  }
+
   return {
     /**
      * Trades a refresh token for a new pair. Presented again within the grace period, while its successor is unused, it
@@ -119,11 +123,20 @@ export function createRefresh(deps: Deps) {
       return (await rotate(client, token)) ?? explain(client, token)
     },
 
-    /** Ends the session of the viewer or, without one, that of the refresh token. Does nothing when neither has one. */
+    /** Ends the session of the viewer and that of the refresh token, which are one as a rule. Does nothing without any. */
     async logout(client: Client, current: SessionRecord | null, token: string | null): Promise<void> {
-      const found = !current && token && isRefreshTokenShaped(token) ? await find(token) : undefined
-      const session = current ?? (found ? await records.freshSession(found.sessionId) : null)
-      if (session) await sessions.end(db, client, session.userId, 'LOGOUT', { ids: [session.id] }, 'LOGGED_OUT')
+      const found = token && isRefreshTokenShaped(token) ? await find(token) : undefined
+      if (current) await logOut(client, current)
+      if (found && found.sessionId !== current?.id) await logOut(client, await records.freshSession(found.sessionId))
+    },
+
+    /** Ends the session that a browser leaves by signing in again, if the token could still have renewed it. */
+    async leave(client: Client, token: string | null): Promise<void> {
+      const found = token && isRefreshTokenShaped(token) ? await find(token) : undefined
+      if (!token || !found) return
+      if (found.state === 'LIVE' || (await replayable(token, found)) !== null) {
+        await logOut(client, await records.freshSession(found.sessionId))
+      }
     },
   }
 }

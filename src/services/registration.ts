@@ -3,9 +3,9 @@ import { normalizeEmail, normalizeUsername } from '../identifiers.js'
 import type { Clock, PasswordHasher } from '../ports.js'
 import { type Accounts, isTaken } from './accounts.js'
 import type { Audit, AuditEntry } from './audit.js'
-import type { Client } from './client.js'
+import { type Client, plainOriginOf } from './client.js'
 import type { Database, Transaction } from './database.js'
-import type { Links } from './links.js'
+import type { MailRequests } from './mail-requests.js'
 import type { Mails } from './mails.js'
 import type { NewPassword, NewPasswords } from './new-passwords.js'
 import type { OneTimeTokens, Proof } from './one-time-tokens.js'
@@ -19,7 +19,7 @@ interface Deps {
   audit: Audit
   accounts: Accounts
   mails: Mails
-  links: Links
+  mailRequests: MailRequests
   oneTimeTokens: OneTimeTokens
   newPasswords: NewPasswords
   hasher: PasswordHasher
@@ -39,54 +39,9 @@ export interface Registration {
   timezone: string | null
 }
 
-/** The mark of an address that was registered once more stays until the address is proven. */
-const NEVER = new Date('9999-01-01')
-
-const isUnproven = (user: UserRecord) => user.isActive && !user.emailVerifiedAt
-
 export function createRegistration(deps: Deps) {
-  const { db, clock, audit, accounts, mails, links, oneTimeTokens, newPasswords, hasher, sessions } = deps
-  const pendingUntil = () => new Date(clock.now().getTime() + deps.verificationLifetimeMs)
+  const { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords, hasher, sessions } = deps
   const getUnusableHash = createUnusableHash(hasher)
-
-  async function sendVerification(tx: Transaction, client: Client, user: UserRecord): Promise<void> {
-    const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, user.id, 'EMAIL_VERIFICATION')
-    await mails.send(tx, user, 'email-verification', { link: links.verifyEmail(token), code, lifetimeSeconds })
-    await audit.record(tx, client, { type: 'EMAIL_VERIFICATION_SENT', userId: user.id })
-  }
-
-  /** Nothing changes for an address that has an account, but its owner is told. */
-  async function tellOwner(tx: Transaction, client: Client, owner: UserRecord): Promise<void> {
-    await mails.send(tx, owner, 'existing-account', {})
-    await audit.record(tx, client, {
-      type: 'REGISTERED',
-      success: false,
-      userId: owner.id,
-      metadata: { reason: 'ALREADY_REGISTERED' },
-    })
-  }
-
-  /**
-   * A mail that was asked for by the address alone belongs to none of the several registrations that share it: what it
-   * confirms is a registration without a password. It is kept, and with it the wrong codes that count for the address.
-   */
-  async function withoutPassword(
-    tx: Transaction,
-    email: string,
-    passwordHash: string,
-    until = pendingUntil(),
-  ): Promise<UserRecord> {
-    const { prisma } = tx
-    const now = clock.now()
-    const emailNormalized = normalizeEmail(email)
-    const data = { pendingUntil: until }
-    const where = { emailNormalized, pendingUntil: { not: null }, passwordHistory: { none: {} } }
-    const earlier = await prisma.user.findFirst({ where, select: { id: true } })
-    if (earlier) await prisma.user.updateMany({ where: { id: earlier.id }, data })
-    const fresh = { ...data, email, emailNormalized, passwordHash, passwordChangedAt: now, createdAt: now }
-    const { id } = earlier ?? (await prisma.user.create({ data: fresh, select: { id: true } }))
-    return accounts.findById(tx, id)
-  }
 
   /**
    * An account that can be used before its address is proven may be a squatter's, if somebody has registered the address
@@ -96,8 +51,8 @@ export function createRegistration(deps: Deps) {
     const { prisma } = tx
     const user = await prisma.user.findUnique({ where: { id: userId } })
     if (!user || user.pendingUntil || user.emailVerifiedAt) return
-    const { emailNormalized } = user
-    if ((await prisma.user.count({ where: { emailNormalized, pendingUntil: { not: null } } })) === 0) return
+    const others = { emailNormalized: user.emailNormalized, pendingUntil: { not: null } }
+    if (!user.isContested && (await prisma.user.count({ where: others })) === 0) return
     await prisma.user.updateMany({ where: { id: userId }, data: { passwordHash, passwordChangedAt: clock.now() } })
     await prisma.passwordHistory.deleteMany({ where: { userId } })
     await sessions.end(tx, client, userId, 'TERMINATED')
@@ -116,7 +71,7 @@ export function createRegistration(deps: Deps) {
     input: Registration,
     passwordHash: string,
     isPending: boolean,
-  ): Promise<UserRecord> {
+  ): Promise<string> {
     const now = clock.now()
     const { password: _, username, locale, timezone, ...names } = input
     const { id } = await tx.prisma.user.create({
@@ -129,7 +84,8 @@ export function createRegistration(deps: Deps) {
         ...(timezone && { timezone }),
         passwordHash,
         passwordChangedAt: now,
-        pendingUntil: isPending ? pendingUntil() : null,
+        pendingUntil: isPending ? new Date(now.getTime() + deps.verificationLifetimeMs) : null,
+        registeredFrom: plainOriginOf(client, now),
         termsAcceptedAt: now,
         privacyAcceptedAt: now,
         createdAt: now,
@@ -137,26 +93,25 @@ export function createRegistration(deps: Deps) {
       },
       select: { id: true },
     })
-    const user = await accounts.findById(tx, id)
-    await audit.record(tx, client, { type: 'REGISTERED', userId: id })
-    await sendVerification(tx, client, user)
-    return user
+    return id
   }
 
   const refuse = async (client: Client, type: AuditEntry['type'], reason: string): Promise<void> =>
     audit.record(db, client, { type, success: false, metadata: { reason } })
 
+  /**
+   * One and the same for every address. Where the address has an account the registration waits as any other, with its
+   * password and its username, but no mail will ever verify it: the job that this asks for tells the owner instead.
+   */
   async function store(client: Client, input: Registration, accepted: NewPassword): Promise<void> {
-    const unusableHash = await getUnusableHash()
     await db.transaction(async (tx) => {
       if (input.username) await accounts.assertUsernameFree(tx, input.username)
-      const owner = await accounts.findByEmail(tx, normalizeEmail(input.email))
-      if (owner && !owner.pendingUntil) {
-        if (isUnproven(owner)) await withoutPassword(tx, owner.email, unusableHash, NEVER)
-        return tellOwner(tx, client, owner)
-      }
-      const user = await create(tx, client, input, accepted.hash, deps.requireVerifiedEmail || owner !== null)
-      await accepted.settle(tx, user.id)
+      const owner = await accounts.ownerOf(tx, normalizeEmail(input.email))
+      const userId = await create(tx, client, input, accepted.hash, deps.requireVerifiedEmail || owner !== null)
+      await accepted.settle(tx, userId)
+      const known = { success: false, userId: owner?.id ?? null, metadata: { reason: 'ALREADY_REGISTERED' } }
+      await audit.record(tx, client, { type: 'REGISTERED', ...(owner?.isEstablished ? known : { userId }) })
+      await mailRequests.ask(tx, client, { kind: 'REGISTRATION', userId })
     })
   }
 
@@ -199,26 +154,8 @@ export function createRegistration(deps: Deps) {
       }
     },
 
-    /**
-     * Sends a verification mail again, where there is something to verify. Says nothing about whether there is. Where
-     * several registrations share the address, what the mail confirms keeps none of their passwords.
-     */
-    async resendVerificationEmail(client: Client, email: string): Promise<void> {
-      const hash = await getUnusableHash()
-      await db.transaction(async (tx) => {
-        const emailNormalized = normalizeEmail(email)
-        const user = await accounts.findByEmail(tx, emailNormalized)
-        if (user && isUnproven(user)) {
-          const others = await tx.prisma.user.count({ where: { emailNormalized, id: { not: user.id } } })
-          const registration = others > 0 && user.pendingUntil ? await withoutPassword(tx, email, hash) : user
-          return sendVerification(tx, client, registration)
-        }
-        const entry = { type: 'EMAIL_VERIFICATION_SENT', success: false, userId: user?.id ?? null } as const
-        await audit.record(tx, client, {
-          ...entry,
-          metadata: { reason: user ? 'NOTHING_TO_VERIFY' : 'UNKNOWN_ACCOUNT' },
-        })
-      })
-    },
+    /** Has a verification mail sent again, where there is something to verify. Says nothing about whether there is. */
+    resendVerificationEmail: (client: Client, email: string): Promise<void> =>
+      mailRequests.ask(db, client, { kind: 'VERIFICATION', email }),
   }
 }

@@ -1,10 +1,11 @@
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
 import type { JwtAlgorithm, VerificationKey } from '../crypto/jwt.js'
 import type { KeyRing } from '../crypto/key-ring.js'
-import { open, seal, sha256 } from '../crypto/secrets.js'
+import { sha256 } from '../crypto/secrets.js'
 import type { SigningKey } from '../generated/prisma/client.js'
 import type { Clock, EventBus } from '../ports.js'
 import type { Database, Transaction } from './database.js'
+import { publicPartOf, sealKey, unsealKey } from './stored-keys.js'
 
 interface Deps {
   db: Database
@@ -27,6 +28,17 @@ interface LoadedKey extends VerificationKey {
   isRetired: boolean
 }
 
+/** What operators are told of a key. */
+export interface KeySummary {
+  kid: string
+  algorithm: string
+  /** Null with HS256: the environment does not say. */
+  createdAt: Date | null
+  retiredAt: Date | null
+  /** `unused`: of another algorithm than is configured; `expired`: its last token has expired. */
+  state: 'signs' | 'verifies' | 'expired' | 'unused'
+}
+
 /** Serialises the first start of several processes. */
 const LOCK = 7270736902
 /** The bus's channel on which a process says that it has changed the keys. */
@@ -39,7 +51,6 @@ const UNKNOWN_KID_RELOAD_MS = 100
 const WATCH_MS = 500
 /** Beyond its last token: another process may sign with a retired key until it notices, and clocks differ. */
 const OVERLAP_MS = 60_000
-const sealContext = (kid: string) => `signing-key:${kid}`
 
 /** The keys of access tokens: made and stored encrypted at first start, rotated with overlap, withdrawn at once. */
 export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, tokenLifetimeMs, rotationMs }: Deps) {
@@ -58,13 +69,11 @@ export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, t
   })
 
   async function loadRow(row: SigningKey): Promise<LoadedKey> {
-    const sealed = open(keys.all, row.sealedPrivate, sealContext(row.kid))
-    if (sealed === null) throw new Error(`Signing key ${row.kid} was stored under a SECRET_KEY that is not configured`)
+    const jwk = unsealKey(keys, row)
+    if (!jwk) throw new Error(`Signing key ${row.kid} was stored under a SECRET_KEY that is not configured`)
     const publicJwk = row.publicJwk as JWK
-    const [key, signingKey] = await Promise.all([
-      importJWK(publicJwk, algorithm),
-      importJWK(JSON.parse(sealed), algorithm),
-    ])
+    // Not the public key that stands beside it: who can write to the database could put his own there.
+    const [key, signingKey] = await Promise.all([importJWK(publicPartOf(jwk), algorithm), importJWK(jwk, algorithm)])
     return { kid: row.kid, algorithm, key, signingKey, publicJwk, isRetired: row.retiredAt !== null }
   }
 
@@ -74,11 +83,13 @@ export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, t
     return { kid, algorithm, key, signingKey: key, publicJwk: null, isRetired: index > 0 }
   }
 
+  /** Keys that were retired before verify nothing at that time. */
+  const verifiesSince = (nowMs: number) => new Date(nowMs - tokenLifetimeMs - OVERLAP_MS)
+
   async function load(): Promise<void> {
     const [startedAt, seen] = [clock.now().getTime(), changes]
-    const verifiesSince = new Date(startedAt - tokenLifetimeMs - OVERLAP_MS)
     const rows = await db.prisma.signingKey.findMany({
-      where: { algorithm, OR: [{ retiredAt: null }, { retiredAt: { gt: verifiesSince } }] },
+      where: { algorithm, OR: [{ retiredAt: null }, { retiredAt: { gt: verifiesSince(startedAt) } }] },
       orderBy: { createdAt: 'desc' },
     })
     const read = rows.map((row) => {
@@ -119,7 +130,7 @@ export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, t
     const publicJwk = await exportJWK(pair.publicKey)
     const kid = await calculateJwkThumbprint(publicJwk)
     const jwk = { ...publicJwk, kid, alg: algorithm, use: 'sig' }
-    const sealedPrivate = seal(keys.current, JSON.stringify(await exportJWK(pair.privateKey)), sealContext(kid))
+    const sealedPrivate = sealKey(keys, kid, await exportJWK(pair.privateKey))
     await tx.prisma.signingKey.create({
       data: { kid, algorithm, publicJwk: { ...jwk }, sealedPrivate, createdAt: clock.now() },
     })
@@ -178,6 +189,25 @@ export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, t
     async jwks(): Promise<{ keys: JWK[] }> {
       await notOlderThan(BELIEVED_MS)
       return { keys: loaded.flatMap((key) => (key.publicJwk ? [key.publicJwk] : [])) }
+    },
+
+    /** All keys, newest first. */
+    async list(): Promise<KeySummary[]> {
+      if (isFixed) {
+        return loaded.map(({ kid, isRetired }) => {
+          return { kid, algorithm, createdAt: null, retiredAt: null, state: isRetired ? 'verifies' : 'signs' }
+        })
+      }
+      const select = { kid: true, algorithm: true, createdAt: true, retiredAt: true } as const
+      const rows = await db.prisma.signingKey.findMany({ select, orderBy: { createdAt: 'desc' } })
+      const signer = rows.find((row) => row.algorithm === algorithm && !row.retiredAt)
+      const since = verifiesSince(clock.now().getTime())
+      const stateOf = (row: (typeof rows)[number]) => {
+        if (row.algorithm !== algorithm) return 'unused'
+        if (row === signer) return 'signs'
+        return row.retiredAt && row.retiredAt <= since ? 'expired' : 'verifies'
+      }
+      return rows.map((row) => ({ ...row, state: stateOf(row) }))
     },
 
     /** Makes a new key and retires the others. Tokens that they signed stay valid until they expire. */

@@ -3,15 +3,15 @@ import { hmac } from '../crypto/secrets.js'
 import { normalizeIdentifier } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import type { Audit } from './audit.js'
-import { type Client, originOf } from './client.js'
+import type { Client } from './client.js'
 import type { Transaction } from './database.js'
-import type { Mails } from './mails.js'
+import type { MailRequests } from './mail-requests.js'
 import type { UserRecord } from './records.js'
 
 interface Deps {
   clock: Clock
   audit: Audit
-  mails: Mails
+  mailRequests: MailRequests
   keys: KeyRing
   threshold: number
   durationMs: number
@@ -34,7 +34,7 @@ const COUNT = `
 const CLEAR = 'DELETE FROM login_throttles WHERE user_id = $1::uuid RETURNING locked_until AS "lockedUntil"'
 
 /** Lockout after consecutive failures: the same for identifiers that have an account and for those that have none. */
-export function createThrottle({ clock, audit, mails, keys, threshold, durationMs }: Deps) {
+export function createThrottle({ clock, audit, mailRequests, keys, threshold, durationMs }: Deps) {
   return {
     keyOfAccount: (userId: string): string => `user:${userId}`,
     /** A lane of its own for a device that the account is known on: what strangers do elsewhere does not reach it. */
@@ -42,7 +42,10 @@ export function createThrottle({ clock, audit, mails, keys, threshold, durationM
     keyOfUnknown: (identifier: string): string =>
       `identifier:${hmac(keys.current, normalizeIdentifier(identifier)).toString('base64url')}`,
 
-    /** Counts one failure. Returns until when the identifier is locked, if it is; the failure that locks it is told. */
+    /**
+     * Counts one failure. Returns until when the identifier is locked, if it is. The failure that locks it is told, by a
+     * job that finds nobody to tell where there is no account.
+     */
     async countFailure(tx: Transaction, client: Client, key: string, user: UserRecord | null): Promise<Date | null> {
       const now = clock.now()
       const lockUntil = new Date(now.getTime() + durationMs)
@@ -57,8 +60,8 @@ export function createThrottle({ clock, audit, mails, keys, threshold, durationM
       if (row?.failures === threshold && lockedUntil) {
         const metadata = { lockedUntil: lockedUntil.toISOString(), onKnownDevice: key.startsWith('device:') }
         await audit.record(tx, client, { type: 'ACCOUNT_LOCKED', userId: user?.id ?? null, metadata })
-        const what = { ...originOf(client, now), lockedUntil: lockedUntil.toISOString() }
-        if (user) await mails.send(tx, user, 'account-locked', what)
+        const request = { userId: user?.id ?? null, lockedUntil: lockedUntil.toISOString() }
+        await mailRequests.ask(tx, client, { kind: 'LOCK', ...request })
       }
       return lockedUntil
     },

@@ -91,9 +91,39 @@ test.each([
     { PASSWORD_MIN_LENGTH: '100', PASSWORD_MAX_LENGTH: '64' },
     /^PASSWORD_MIN_LENGTH:/,
   ],
+  [
+    'a rule that there is not',
+    { DETECTION_RULES: 'GUESSING=5/1h' },
+    /^DETECTION_RULES: there is no rule named "GUESSING"/,
+  ],
+  [
+    'a rule without a threshold',
+    { DETECTION_RULES: 'STUFFING=many' },
+    'DETECTION_RULES: cannot read "STUFFING=many"; write it as STUFFING=10/10m, or STUFFING=off',
+  ],
   ['a place database that does not exist', { GEOIP_DATABASE: '/nowhere.mmdb' }, /^GEOIP_DATABASE:/],
 ])('No server starts with %s', (_, env, problem) => {
   expect(problemsOf(env)).toEqual([expect.stringMatching(problem)])
+})
+
+test.each([
+  ...['STUFFING=0/1h', 'STUFFING=101/1h', 'STUFFING=5/0m', 'STUFFING=90d', 'STUFFING', 'NEW_COUNTRY=5/1h'],
+  ...['NEW_COUNTRY=0d', 'IMPOSSIBLE_TRAVEL=1h', 'IMPOSSIBLE_TRAVEL=0km/h', 'IMPOSSIBLE_TRAVEL=100001km/h'],
+])('DETECTION_RULES takes no %s', (entry) => {
+  expect(problemsOf({ DETECTION_RULES: entry })).toEqual([expect.stringMatching(/^DETECTION_RULES: cannot read "/)])
+})
+
+test('DETECTION_RULES changes what it names', () => {
+  const hour = 3_600_000
+  const { detection } = loadConfig({ DETECTION_RULES: 'STUFFING=20/1h; NEW_COUNTRY=off;IMPOSSIBLE_TRAVEL=501km/h;' })
+  const { NEW_COUNTRY, ...defaults } = loadConfig({}).detection
+  expect(NEW_COUNTRY).toEqual({ limit: 1, windowMs: 90 * 24 * hour })
+  expect(detection).toEqual({
+    ...defaults,
+    STUFFING: { limit: 20, windowMs: hour },
+    IMPOSSIBLE_TRAVEL: { limit: 501, windowMs: 40 * hour },
+  })
+  expect(loadConfig({ DETECTION_RULES: 'off' }).detection).toEqual({})
 })
 
 test('An empty value counts as none', () => {

@@ -60,7 +60,7 @@ async function verificationsOf({ url }: TestApp): Promise<string[]> {
 async function isIdle({ installation }: TestApp): Promise<boolean> {
   const database = new pg.Client(installation.databaseUrl)
   await database.connect()
-  const query = `SELECT FROM jobs.job WHERE name = 'send-email' AND state < 'completed'`
+  const query = `SELECT FROM jobs.job WHERE name IN ('mail-request', 'send-email') AND state < 'completed'`
   return (await database.query(query).finally(() => database.end())).rowCount === 0
 }
 

@@ -121,9 +121,9 @@ test('a success forgets the failures before it', async () => {
   expect(await fail(ada.email, 6)).toEqual(LOCKING)
 })
 
-test('the correct password of an account that waits for its verification forgets no failure', async () => {
+test('the correct password of an account that waits for its verification forgets no failure, and is one', async () => {
   const { email } = await app.register()
-  await fail(email, 4)
+  await fail(email, 3)
   expectType(await guess(email, PASSWORD), 'EmailNotVerifiedError')
   expect(await fail(email, 1)).toEqual(['AccountLockedError'])
 })

@@ -127,6 +127,15 @@ describe('an account whose password was hashed with other parameters', () => {
     expectType(await signIn(ada.password), 'LoginSuccess')
     expect(await app.operator.passwordHashOf(ada)).toBe(after)
   })
+
+  test('signs in on several devices at once', async () => {
+    const ada = await app.newUser()
+    const stronger = await startApp({ beside: app, env: { PASSWORD_HASH_MEMORY_KIB: '2048' } })
+    const input = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' } as const
+    const signIns = Array.from({ length: 6 }, () => stronger.anonymous.call(LoginDocument, { input }))
+    for (const result of await Promise.all(signIns)) expectType(result, 'LoginSuccess')
+    expect(await app.eventsOf(ada, { types: ['LOGIN_FAILED'] })).toEqual([])
+  })
 })
 
 test('a username that looks like an address does not exist, so the two never collide', async () => {

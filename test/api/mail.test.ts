@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
-import { VerifyEmailDocument } from '../support/generated/graphql.js'
+import { RequestPasswordResetDocument, VerifyEmailDocument } from '../support/generated/graphql.js'
 
 interface Delivery {
   to: string[]
@@ -84,11 +84,17 @@ test('A mail that waits tells a reader of the database neither whom it is for no
   const { email } = await app.register()
   const database = new pg.Client(app.installation.databaseUrl)
   await database.connect()
-  const query = `SELECT data::text || coalesce(output::text, '') AS text FROM jobs.job WHERE name = 'send-email'`
-  const { rows } = await database.query<{ text: string }>(query).finally(() => database.end())
-  expect(rows).toHaveLength(1)
-  expect(rows[0]?.text).not.toContain(email)
-  expect(rows[0]?.text).not.toMatch(/token=|\b\d{6}\b/)
+  onTestFinished(() => database.end())
+  const query = `SELECT name, data::text || coalesce(output::text, '') AS text FROM jobs.job
+    WHERE name IN ('mail-request', 'send-email') ORDER BY name`
+  const waiting = async () => (await database.query<{ name: string; text: string }>(query)).rows
+  await app.anonymous.call(RequestPasswordResetDocument, { input: { email } })
+  const expected = ['mail-request', 'mail-request', 'send-email', 'send-email']
+  await eventually(async () => (await waiting()).map(({ name }) => name)).toEqual(expected)
+  for (const { text } of await waiting()) {
+    expect(text).not.toContain(email)
+    expect(text).not.toMatch(/token=|\b\d{6}\b/)
+  }
 })
 
 test('The sandbox of /dev/mailbox is closed when mails are really sent', async () => {

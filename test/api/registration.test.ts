@@ -73,7 +73,7 @@ describe('registering an address that has an account', () => {
       expect.objectContaining({ type: 'REGISTERED', success: false, userId: ada.id }),
       ...before.events,
     ])
-    expectType(await logIn(ada.email, NEXT_PASSWORD), 'InvalidCredentialsError')
+    expectType(await logIn(ada.email, NEXT_PASSWORD), 'EmailNotVerifiedError')
     await ada.logIn()
   })
 

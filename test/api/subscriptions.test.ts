@@ -165,6 +165,37 @@ describe.each(TRANSPORTS)('over %s', (_, follow) => {
 describe('server-sent events', () => {
   const headersFor = ({ accessToken }: User) => ({ authorization: `Bearer ${accessToken}` })
 
+  test('a stream that broke off goes on after the event whose id was the last', async () => {
+    const ada = await app.newUser()
+    const first = await overStream(app, ada.accessToken, ALERTS)
+    for (let event = 0; event < 4; event += 1) await failToLogIn(ada)
+    await eventually(() => first.received.length).toBe(4)
+    const cursors = edgesOf(first).map(({ cursor }) => cursor)
+    const [begin, ...ids] = first.ids
+    expect(ids).toEqual(cursors)
+
+    const resume = (id: string | undefined, variables = {}) =>
+      openStream(app.url, { token: ada.accessToken, headers: { 'last-event-id': id ?? '' } }, ALERTS, variables)
+    // It comes before what the operation says: a browser asks again as it asked at first.
+    const second = await resume(cursors[1], { after: cursors[3] })
+    await eventually(() => edgesOf(second).map(({ cursor }) => cursor)).toEqual(cursors.slice(2))
+    // Even one that broke off before its first event.
+    const third = await resume(begin)
+    await eventually(() => edgesOf(third).map(({ cursor }) => cursor)).toEqual(cursors)
+    const fourth = await resume('not a cursor')
+    expect((await fourth.next()).errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT' } }])
+    expect(fourth.response.status).toBe(400)
+  })
+
+  test('the id does not depend on what was asked for', async () => {
+    const ada = await app.newUser()
+    const query = 'subscription { securityAlerts { node { type } } }'
+    const follower = await overStream(app, ada.accessToken, query)
+    await failToLogIn(ada)
+    expect(await follower.next()).toEqual({ data: { securityAlerts: { node: { type: 'LOGIN_FAILED' } } } })
+    expect(follower.ids).toEqual([expect.any(String), await newestCursor(ada)])
+  })
+
   test('can be asked for with GET', async () => {
     const ada = await app.newUser()
     const after = await newestCursor(ada)

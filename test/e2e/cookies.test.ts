@@ -1,198 +1,139 @@
-import { once } from 'node:events'
-import { createServer, type Server as HttpServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest'
-import { openBrowser, PASSWORD, registerVerified, type Server, startServer, stopEverything } from './support.js'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import {
+  closeSites,
+  cookiesOf,
+  JSON_TYPE,
+  LOGIN,
+  LOGOUT,
+  MODES,
+  REFRESH,
+  type Site,
+  send,
+  serveSite,
+  settingsFor,
+} from './sites.js'
+import { openBrowser, PASSWORD, registerVerified, type Server, signIn, startServer, stopEverything } from './support.js'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 })
 
 const EMAIL = 'cookie@example.com'
-const REFRESH_COOKIE = 'portcullis_refresh'
+const INPUT = { input: { identifier: EMAIL, password: PASSWORD, tokenDelivery: 'COOKIE' } }
 
-const LOGIN = `mutation ($input: LoginInput!) {
-  login(input: $input) { __typename ... on LoginSuccess { authentication { accessToken refreshToken } } }
-}`
-const REFRESH = `mutation {
-  refresh {
-    __typename
-    ... on RefreshSuccess { outcome authentication { accessToken refreshToken } }
-    ... on InvalidRefreshTokenError { reason }
-  }
-}`
-const LOGOUT = 'mutation { logout { __typename } }'
-
-let server: Server
 let browser: Browser
-let sites: HttpServer[]
-/** Pages of the product's own frontend, and of somebody who should get nowhere: same host, so the same cookies. */
-let frontend: string
-let hostile: string
-let context: BrowserContext
-let page: Page
-
-async function serveEmptyPages(): Promise<HttpServer> {
-  const site = createServer((_request, response) => {
-    response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>Site</title><h1>Site</h1>')
-  }).listen(0, '127.0.0.1')
-  await once(site, 'listening')
-  return site
-}
-const originOf = (site: HttpServer) => `http://localhost:${(site.address() as AddressInfo).port}`
+let frontend: Site
 
 beforeAll(async () => {
-  sites = [await serveEmptyPages(), await serveEmptyPages()]
-  ;[frontend = '', hostile = ''] = sites.map(originOf)
-  const settings = { CORS_ALLOWED_ORIGINS: frontend, CSRF_TRUSTED_ORIGINS: frontend }
-  ;[server, browser] = await Promise.all([startServer(settings), openBrowser()])
-  await registerVerified(server, EMAIL)
+  ;[browser, frontend] = await Promise.all([openBrowser(), serveSite()])
 })
 
 afterAll(async () => {
   await stopEverything()
-  for (const site of sites ?? []) site.close()
+  closeSites()
 })
 
-beforeEach(async () => {
-  await context?.close()
-  context = await browser.newContext()
-  page = await context.newPage()
-  await page.goto(frontend)
-})
+describe.each(MODES)('a frontend on another port, with $mode,', ({ settings, prefix, hasAccessCookie }) => {
+  let server: Server
+  let context: BrowserContext
+  let page: Page
+  const refreshName = `${prefix}portcullis_refresh`
+  const tokenNames = hasAccessCookie ? [refreshName, `${prefix}portcullis_access`] : [refreshName]
+  /** What a page gets to see of the tokens. */
+  const inBody = {
+    accessToken: hasAccessCookie ? '' : expect.stringMatching(/^ey/),
+    refreshToken: null,
+    user: { email: EMAIL },
+  }
 
-interface Outcome {
-  status?: number
-  body?: { data?: Record<string, Record<string, unknown>>; errors?: { extensions: { code: string } }[] }
-  /** What the page was told when it was told nothing else. */
-  failure?: string
-}
-
-/** One request from within the page, with its cookies. */
-function send(from: Page, query: string, headers: Record<string, string>, variables: object = {}): Promise<Outcome> {
-  return from.evaluate(
-    async ([url, sentHeaders, body]) => {
-      try {
-        const response = await fetch(url, { method: 'POST', credentials: 'include', headers: sentHeaders, body })
-        return { status: response.status, body: await response.json() }
-      } catch (error) {
-        return { failure: String(error) }
-      }
-    },
-    [`${server.url}/graphql`, headers, JSON.stringify({ query, variables })] as const,
-  )
-}
-
-const JSON_TYPE = { 'content-type': 'application/json' }
-const input = { identifier: EMAIL, password: PASSWORD, tokenDelivery: 'COOKIE' }
-const cookies = async () => (await context.cookies(server.url)).filter(({ value }) => value !== '')
-const refreshCookie = async () => (await cookies()).find(({ name }) => name === REFRESH_COOKIE)
-
-async function signIn(): Promise<void> {
-  const { body } = await send(page, LOGIN, JSON_TYPE, { input })
-  expect(body?.data?.login).toEqual({
-    __typename: 'LoginSuccess',
-    authentication: { accessToken: expect.any(String), refreshToken: null },
+  beforeAll(async () => {
+    server = await startServer(settingsFor(frontend, settings))
+    await registerVerified(server, EMAIL)
   })
-}
 
-it('keeps the refresh token where no script can read it, renews by it and forgets it', async () => {
-  await signIn()
-  const first = await refreshCookie()
-  expect(first).toMatchObject({ httpOnly: true, sameSite: 'Lax', path: '/', domain: 'localhost' })
-  expect(await page.evaluate(() => document.cookie)).toBe('')
-
-  const refreshed = await send(page, REFRESH, JSON_TYPE)
-  expect(refreshed.body?.data?.refresh).toEqual({
-    __typename: 'RefreshSuccess',
-    outcome: 'ROTATED',
-    authentication: { accessToken: expect.any(String), refreshToken: null },
+  beforeEach(async () => {
+    await context?.close()
+    context = await browser.newContext()
+    page = await context.newPage()
+    await page.goto(frontend.origin)
   })
-  const second = await refreshCookie()
-  expect(second?.value).not.toBe(first?.value)
-  expect(await page.evaluate(() => document.cookie)).toBe('')
 
-  const left = await send(page, LOGOUT, JSON_TYPE)
-  expect(left.body?.data?.logout).toEqual({ __typename: 'LogoutSuccess' })
-  expect((await cookies()).map(({ name }) => name)).toEqual(['portcullis_device'])
-  const again = await send(page, REFRESH, JSON_TYPE)
-  expect(again.body?.data?.refresh).toMatchObject({ __typename: 'InvalidRefreshTokenError', reason: 'MISSING' })
-})
+  async function logIn(): Promise<void> {
+    const { body } = await send(page, server, LOGIN, INPUT)
+    expect(body?.data?.login).toEqual({ __typename: 'LoginSuccess', authentication: inBody })
+  }
 
-it('takes the token of csrfToken as proof too', async () => {
-  await signIn()
-  const { body } = await send(page, '{ csrfToken }', JSON_TYPE)
-  const token = String(body?.data?.csrfToken)
-  expect(await page.evaluate(() => document.cookie)).toBe('')
-  const refreshed = await send(page, REFRESH, { ...JSON_TYPE, 'x-csrf-token': token })
-  expect(refreshed.body?.data?.refresh?.__typename).toBe('RefreshSuccess')
-})
-
-it('leaves a page of another origin nothing to read and nothing to do', async () => {
-  await signIn()
-  const before = await refreshCookie()
-  const attacker = await context.newPage()
-  await attacker.goto(hostile)
-  // Nothing but the origin keeps them apart: the browser does send the cookie from there.
-  expect((await context.cookies(`${hostile}/graphql`)).map(({ name }) => name)).toContain(REFRESH_COOKIE)
-
-  for (const query of [REFRESH, LOGOUT, '{ csrfToken }', '{ me { email } }']) {
-    for (const type of ['application/json', 'text/plain', 'application/x-www-form-urlencoded']) {
-      expect(await send(attacker, query, { 'content-type': type })).toEqual({ failure: expect.stringMatching(/fetch/) })
+  it('signs in, renews and signs out; no script ever reads a cookie', async () => {
+    await logIn()
+    const kept = await context.cookies(server.url)
+    expect(kept.map(({ name }) => name)).toEqual(expect.arrayContaining(tokenNames))
+    for (const cookie of kept) {
+      const isSecure = prefix !== ''
+      expect(cookie).toMatchObject({
+        httpOnly: true,
+        sameSite: 'Lax',
+        path: '/',
+        domain: 'localhost',
+        secure: isSecure,
+      })
     }
-    expect(await send(attacker, query, { ...JSON_TYPE, 'x-csrf-token': 'guessed' })).toHaveProperty('failure')
-  }
-  const sendBlindly = (url: string, options: RequestInit) =>
-    attacker.evaluate(
-      async ([to, init]) => (await fetch(to, { mode: 'no-cors', credentials: 'include', ...init })).type,
-      [url, options] as const,
+    const first = await cookiesOf(context, server)
+    expect(await page.evaluate(() => document.cookie)).toBe('')
+
+    const refreshed = await send(page, server, REFRESH)
+    expect(refreshed.body?.data?.refresh).toEqual({
+      ...{ __typename: 'RefreshSuccess', outcome: 'ROTATED', authentication: inBody },
+    })
+    const second = await cookiesOf(context, server)
+    for (const name of tokenNames) expect(second.get(name)).not.toBe(first.get(name))
+    expect(await page.evaluate(() => document.cookie)).toBe('')
+
+    const left = await send(page, server, LOGOUT)
+    expect(left.body?.data?.logout).toEqual({ __typename: 'LogoutSuccess' })
+    expect([...(await cookiesOf(context, server)).keys()]).toEqual([`${prefix}portcullis_device`])
+    const again = await send(page, server, REFRESH)
+    expect(again.body?.data?.refresh).toMatchObject({ __typename: 'InvalidRefreshTokenError', reason: 'MISSING' })
+  })
+
+  it('may prove itself by the token of csrfToken too', async () => {
+    await logIn()
+    const { body } = await send(page, server, '{ csrfToken }')
+    const token = String(body?.data?.csrfToken)
+    expect(await page.evaluate(() => document.cookie)).toBe('')
+    const refreshed = await send(page, server, REFRESH, {}, { ...JSON_TYPE, 'x-csrf-token': token })
+    expect(refreshed.body?.data?.refresh?.__typename).toBe('RefreshSuccess')
+  })
+
+  it('signs in again: the session before ends, the one in another browser goes on', async () => {
+    await logIn()
+    const first = (await cookiesOf(context, server)).get(refreshName)
+    const { authentication: other } = await signIn(server, EMAIL)
+    await logIn()
+    const asProgram = async (refreshToken = '') => {
+      const query = `mutation ($input: RefreshInput) { refresh(input: $input) { __typename } }`
+      return (await send(page, server, query, { input: { refreshToken } })).body?.data?.refresh?.__typename
+    }
+    expect(await asProgram(first)).toBe('InvalidRefreshTokenError')
+    expect(await asProgram(other?.refreshToken)).toBe('RefreshSuccess')
+    expect((await send(page, server, REFRESH)).body?.data?.refresh?.__typename).toBe('RefreshSuccess')
+  })
+
+  it.runIf(hasAccessCookie)('is signed in without holding a token, for queries and live events', async () => {
+    await logIn()
+    const { body } = await send(page, server, '{ me { email } }')
+    expect(body?.data?.me).toEqual({ email: EMAIL })
+    const query = 'subscription { securityAlerts(minRiskLevel: LOW) { node { type } } }'
+    const live = page.evaluate(
+      (url) =>
+        new Promise<string>((resolve) => {
+          const events = new EventSource(url, { withCredentials: true })
+          events.addEventListener('next', ({ data }) => resolve(data))
+          events.addEventListener('error', () => resolve('refused'))
+          events.addEventListener('open', () => document.body.append('open'))
+        }),
+      `${server.url}/graphql?${new URLSearchParams({ query })}`,
     )
-  for (const query of [REFRESH, LOGOUT]) {
-    const post = { method: 'POST', body: JSON.stringify({ query }) }
-    expect(await sendBlindly(`${server.url}/graphql`, post)).toBe('opaque')
-    expect(await sendBlindly(`${server.url}/graphql?query=${encodeURIComponent(query)}`, {})).toBe('opaque')
-  }
-
-  for (const [query, enctype] of [
-    [REFRESH, 'text/plain'],
-    [LOGOUT, 'text/plain'],
-    [LOGOUT, 'application/x-www-form-urlencoded'],
-    [LOGOUT, 'multipart/form-data'],
-  ] as const) {
-    await attacker.goto(hostile)
-    const answered = attacker.waitForResponse(`${server.url}/graphql`)
-    await attacker.evaluate(
-      ([url, type, text]) => {
-        const form = Object.assign(document.createElement('form'), { method: 'post', action: url, enctype: type })
-        // As text/plain, name and value make up one JSON document.
-        const field = Object.assign(document.createElement('input'), {
-          name: `{"query":${JSON.stringify(text)},"x":"`,
-          value: '"}',
-        })
-        form.append(field)
-        document.body.append(form)
-        form.submit()
-      },
-      [`${server.url}/graphql`, enctype, query] as const,
-    )
-    const response = await answered
-    await attacker.waitForURL(`${server.url}/graphql`)
-    expect(response.status()).toBe(415)
-    expect((await response.request().allHeaders()).cookie).toContain(REFRESH_COOKIE)
-  }
-
-  await attacker.goto(hostile)
-  const socket = await attacker.evaluate(
-    (url) =>
-      new Promise((resolve) => {
-        const opened = new WebSocket(url, 'graphql-transport-ws')
-        opened.onopen = () => resolve('open')
-        opened.onerror = () => resolve('refused')
-      }),
-    `${server.url.replace('http', 'ws')}/graphql`,
-  )
-  expect(socket).toBe('refused')
-
-  expect((await refreshCookie())?.value).toBe(before?.value)
-  const alive = await send(page, REFRESH, JSON_TYPE)
-  expect(alive.body?.data?.refresh).toMatchObject({ __typename: 'RefreshSuccess', outcome: 'ROTATED' })
+    await page.getByText('open').waitFor()
+    await send(page, server, LOGIN, { input: { ...INPUT.input, password: 'not the password' } })
+    expect(JSON.parse(await live)).toEqual({ data: { securityAlerts: { node: { type: 'LOGIN_FAILED' } } } })
+  })
 })

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { loadConfig, SETTINGS } from '../../src/config.js'
+import { DETECTION_RULES } from '../../src/detection-rules.js'
 import * as errors from '../../src/errors.js'
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
@@ -26,6 +27,20 @@ test('.env.example shows the defaults', () => {
 test('docs/configuration.md says the same defaults as .env.example', () => {
   const documented = read('docs/configuration.md').matchAll(/^\| `([A-Z0-9_]+)` \| `([^`]*)` \|/gm)
   for (const [, name = '', value] of documented) if (example[name]) expect(value, name).toBe(example[name])
+})
+
+test('docs/audit-log.md says of every rule what it raises, from what on, and whether it mails', () => {
+  const rows = read('docs/audit-log.md').matchAll(/^\| `([A-Z_]+)` \| .+ \| ([A-Z]+) \| `(.+)` \| (yes|no) \|/gm)
+  const documented = [...rows].map(([, rule, riskLevel, threshold, mail]) => [
+    rule,
+    riskLevel,
+    threshold,
+    mail === 'yes',
+  ])
+  const rules = Object.entries(DETECTION_RULES).map(([rule, { riskLevel, threshold, isMailed }]) => {
+    return [rule, riskLevel, threshold, isMailed]
+  })
+  expect(documented.sort()).toEqual(rules.sort())
 })
 
 test('docs/errors.md has a row for every error', () => {

@@ -9,6 +9,7 @@ const PRODUCTION = {
   REDIS_URL: 'rediss://redis.example.com',
   SMTP_URL: 'smtps://mail.example.com',
   PUBLIC_URL: 'https://auth.example.com',
+  TRUSTED_PROXIES: '10.0.0.0/8',
   SECRET_KEY: 'mPq3x9Zt7vK2nW8rL5yB1cD4fG6hJ0sA',
 }
 const failing = (env: Record<string, string>) =>
@@ -25,6 +26,7 @@ test.each([
   ['No GraphiQL', { GRAPHIQL: 'true' }],
   ['No introspection', { INTROSPECTION: 'true' }],
   ['TLS for clients', { PUBLIC_URL: '' }],
+  ['Known proxies', { TRUSTED_PROXIES: '' }],
   ['TLS to the database', { DATABASE_URL: 'postgresql://app@db.example.com/auth' }],
   ['TLS to Redis', { REDIS_URL: 'redis://redis.example.com' }],
   ['Secrets from the operator', { SECRET_KEY: 'a'.repeat(40) }],

@@ -1,8 +1,7 @@
-import { request as openRequest } from 'node:http'
-import pg from 'pg'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
+import { STALLED, stallLogins } from '../support/stall.js'
 import { openRawSocket, openSocket, openStream } from '../support/streams.js'
 
 const ME = '{ me { id } }'
@@ -12,17 +11,11 @@ const tooMany = (limit: number) => [
 ]
 
 describe('an operation that takes longer than OPERATION_TIMEOUT', () => {
-  const LOGIN = 'mutation ($input: LoginInput!) { login(input: $input) { __typename } }'
-  const variables = { input: { identifier: 'nobody@example.com', password: 'x', tokenDelivery: 'BODY' } }
-
   test('is answered with SERVICE_UNAVAILABLE, on every transport', async () => {
     const { anonymous, installation, url } = await startApp({ env: { OPERATION_TIMEOUT: '300ms' } })
     const socket = await openSocket(url)
-    const body = JSON.stringify({ query: LOGIN, variables })
-    const database = new pg.Client(installation.databaseUrl)
-    await database.connect()
-    onTestFinished(() => database.end())
-    await database.query('BEGIN; LOCK TABLE login_throttles IN ACCESS EXCLUSIVE MODE')
+    const body = JSON.stringify({ query: STALLED })
+    const letGo = await stallLogins(installation)
     const errors = [{ extensions: { code: 'SERVICE_UNAVAILABLE', retryAfter: 1 } }]
     const answers = await Promise.all([
       anonymous.post(body),
@@ -32,9 +25,9 @@ describe('an operation that takes longer than OPERATION_TIMEOUT', () => {
       expect({ status, ...answer }).toMatchObject({ status: 503, errors })
       expect(headers.get('retry-after')).toBe('1')
     }
-    expect(await (await openStream(url, {}, LOGIN, variables)).next()).toMatchObject({ errors })
-    expect(await socket.ask(LOGIN, variables)).toMatchObject({ errors })
-    await database.query('ROLLBACK')
+    expect(await (await openStream(url, {}, STALLED)).next()).toMatchObject({ errors })
+    expect(await socket.ask(STALLED)).toMatchObject({ errors })
+    await letGo()
     await eventually(async () => (await anonymous.post(body)).data).toMatchObject({
       login: { __typename: expect.anything() },
     })
@@ -113,25 +106,14 @@ test('Connections are as many as MAX_SOCKETS_PER_ADDRESS for an address', async 
 describe('MAX_IN_FLIGHT', () => {
   const body = JSON.stringify({ query: ME })
 
-  /** A request whose body stays away until it is finished. */
-  function begin(url: string, accept: string) {
-    const headers = { 'content-type': 'application/json', 'content-length': body.length, accept }
-    const request = openRequest(`${url}/graphql`, { method: 'POST', headers })
-    onTestFinished(() => void request.destroy())
-    const status = new Promise<number>((resolve) =>
-      request.once('response', (response) => resolve(response.statusCode ?? 0)),
-    )
-    request.write(body.slice(0, 5))
-    return { status, finish: () => request.end(body.slice(5)) }
-  }
-
   test('counts queries that are answered as event streams', async () => {
-    const { url, anonymous } = await startApp({ env: { MAX_IN_FLIGHT: '1' } })
-    const first = begin(url, 'text/event-stream')
+    const { installation, url, anonymous } = await startApp({ env: { MAX_IN_FLIGHT: '1' } })
+    const letGo = await stallLogins(installation)
+    const first = openStream(url, {}, STALLED)
     await eventually(async () => (await anonymous.post(body)).status).toBe(503)
     expect((await openStream(url, {}, ME)).response.status).toBe(503)
-    first.finish()
-    expect(await first.status).toBe(200)
+    await letGo()
+    expect(await (await first).next()).toMatchObject({ data: { login: {} } })
     await eventually(async () => (await anonymous.post(body)).status).toBe(200)
   })
 

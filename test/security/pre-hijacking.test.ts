@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, type NewAccount, PASSWORD, startApp, type TestApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { DEVICES } from '../support/devices.js'
 import {
   ExchangeTokenDocument,
   LoginDocument,
   MeDocument,
   RefreshDocument,
+  RegisterDocument,
   ResendVerificationEmailDocument,
   ResetPasswordDocument,
   VerifyEmailDocument,
@@ -88,6 +90,45 @@ describe.each(['owner first', 'attacker first'] as const)('two register one addr
   })
 })
 
+describe('the mail of a registration', () => {
+  const far = { 'x-forwarded-for': '203.0.113.77', 'user-agent': DEVICES.chromeOnWindows }
+  const registerFrom = (headers: Record<string, string>, email: string) =>
+    app.anonymous.with(headers).call(RegisterDocument, { input: app.newAccount({ email, password: MALLORYS }) })
+
+  test('says when and from where it was made, and what not to do with it; also when it is sent again', async () => {
+    const email = newAddress()
+    await registerFrom(far, email)
+    await app.mailsTo(email)
+    await resend(app, email)
+    const mails = await app.mailsTo(email)
+    expect(mails).toHaveLength(2)
+    for (const { text, html } of mails) {
+      for (const part of [text, html]) {
+        for (const fact of ['Chrome on Windows', '203.0.113.77']) expect(part).toContain(fact)
+        expect(part).toMatch(/, 20\d\d at \d/)
+        expect(part).toContain('If this was not you, do not follow the link')
+      }
+    }
+  })
+
+  test('tells those of several apart', async () => {
+    const { email } = await app.register({ email: newAddress() })
+    await registerFrom(far, email)
+    const [mallorys, owners] = await app.mailsTo(email)
+    expect(owners?.text).toContain('IP address: 127.0.0.1')
+    expect(mallorys?.text).toContain('IP address: 203.0.113.77')
+  })
+
+  test('carries no words of the one who asked for it', async () => {
+    for (const email of [newAddress(), (await app.newUser()).email]) {
+      await registerFrom({ 'user-agent': 'Call-us-now/1.0 (you.won.example)' }, email)
+      const [mail] = await app.mailsTo(email)
+      expect(mail?.text).toContain('Device: Unknown device')
+      expect(`${mail?.text}${mail?.html}`).not.toMatch(/call-us|won\.example/i)
+    }
+  })
+})
+
 describe('registrations of one address', () => {
   test.each([
     ['where a verification is awaited', app],
@@ -113,6 +154,8 @@ describe('registrations of one address', () => {
     const { email } = await app.register({ email: newAddress() })
     const others = Array.from({ length: 5 }, () => app.register({ email, password: MALLORYS }))
     await Promise.all([...others, resend(app, email)])
+    await app.mailsTo(email)
+    app.clock.advance('1h')
     await resend(app, email)
     const { token } = await proofFor(app, email)
     expectType(await verify(app, { token }), 'VerifyEmailSuccess')
@@ -144,13 +187,28 @@ describe('an account that can be used before its address is proven', () => {
     },
   )
 
+  test('loses them also when the registration of its owner has long expired', async () => {
+    const { email, password } = await open.register({ email: newAddress(), password: MALLORYS })
+    const { authentication } = expectType(await logIn(open, { email, password }), 'LoginSuccess')
+    await open.register({ email })
+    await open.mailsTo(email)
+    open.clock.advance('25h')
+    await open.operator.purge()
+    await resend(open, email)
+    const { token } = await proofFor(open, email)
+    const { exchangeToken } = expectType(await verify(open, { token }), 'VerifyEmailSuccess')
+    const input = { refreshToken: authentication.refreshToken ?? '' }
+    expectType(await open.anonymous.call(RefreshDocument, { input }), 'InvalidRefreshTokenError')
+    await expectTakenByOwner(open, email, exchangeToken)
+  })
+
   test('stays as it is when somebody else registers its address', async () => {
     const account = await open.register({ email: newAddress() })
     await open.register({ email: account.email, password: MALLORYS })
     const subjects = (await open.mailsTo(account.email)).map(({ subject }) => subject)
     expect(subjects).toEqual([SUBJECTS.existingAccount, SUBJECTS.verification])
     expectType(await logIn(open, account), 'LoginSuccess')
-    expectType(await logIn(open, { ...account, password: MALLORYS }), 'InvalidCredentialsError')
+    expectType(await logIn(open, { ...account, password: MALLORYS }), 'EmailNotVerifiedError')
   })
 })
 
@@ -179,6 +237,7 @@ describe('the codes that may be guessed for an address are bounded', () => {
           .slice(0, 5)
           .map((wrong) => verify(app, { email, code: wrong })),
       )
+      app.clock.advance('10m')
       await resend(app, email)
     }
     const { token, code } = await proofFor(app, email)

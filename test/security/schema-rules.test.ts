@@ -115,7 +115,12 @@ describe('every expected failure', () => {
 
 /** The tokens that the contract hands out, and what only speaks of a password or a token. */
 const NAMED_LIKE_SECRETS = [
-  ...['Authentication.accessToken', 'Authentication.refreshToken', 'Authentication.tokenType'],
+  ...[
+    'AuditChain.unknownKeys',
+    'Authentication.accessToken',
+    'Authentication.refreshToken',
+    'Authentication.tokenType',
+  ],
   ...['Query.csrfToken', 'User.passwordChangedAt', 'VerifyEmailSuccess.exchangeToken'],
 ]
 

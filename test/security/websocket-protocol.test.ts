@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import { connect } from 'node:net'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { WebSocket } from 'ws'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
 import { openRawSocket } from '../support/streams.js'
@@ -150,4 +152,46 @@ test('The server closes the connection of an upgrade that it refuses', async () 
   const writing = setInterval(() => socket.write('x'), 10)
   await closed
   clearInterval(writing)
+})
+
+test('The server reads no further from a client that reads nothing, and goes on with it when it does', async () => {
+  const pings = 600
+  const payload = { text: 'x'.repeat(90_000) }
+  const socket = new WebSocket(`${app.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
+  onTestFinished(() => socket.terminate())
+  await once(socket, 'open')
+  socket.send(JSON.stringify(INIT))
+  await once(socket, 'message')
+  let pongs = 0
+  socket.on('message', () => {
+    pongs += 1
+  })
+  let taken = 0
+  socket.pause()
+  for (let ping = 0; ping < pings; ping += 1) {
+    socket.send(JSON.stringify({ type: 'ping', payload }), () => {
+      taken += 1
+    })
+  }
+  /** Whether the server has taken no more than before, for as long as other clients need for many requests. */
+  const isStuck = async () => {
+    const before = taken
+    for (let request = 0; request < 50; request += 1) await fetch(`${app.url}/health/live`)
+    return taken > 0 && taken === before
+  }
+  await eventually(isStuck).toBe(true)
+  // Of 54 MB it holds what the buffers of the system do, and a few more.
+  expect(taken).toBeLessThan(pings / 2)
+  socket.resume()
+  await eventually(() => pongs).toBe(pings)
+})
+
+test('A client that sends very much at once keeps nobody else waiting until all of it is answered', async () => {
+  const operations = 3000
+  const socket = await begin()
+  const messages = Array.from({ length: operations }, (_, index) => subscribe(`${index}`, '{ you { id } }'))
+  for (const message of messages) socket.send(message)
+  for (let request = 0; request < 3; request += 1) await fetch(`${app.url}/health/live`)
+  expect(socket.received.length).toBeLessThan(operations / 2)
+  await eventually(() => socket.received.length).toBe(operations)
 })

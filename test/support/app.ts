@@ -34,8 +34,14 @@ export interface Operator {
   unlock(email: string): Promise<unknown>
   /** Runs the scheduled removal of what has expired. */
   purge(): Promise<unknown>
+  /** Runs the scheduled signing of the audit log. */
+  sign(): Promise<unknown>
+  /** Makes a new signing key, as `keys rotate` does. */
+  rotateKeys(): Promise<unknown>
   /** Withdraws a signing key, as `keys revoke` does. */
   revokeKey(kid: string): Promise<unknown>
+  /** Has the jobs of a queue done now, not at the next poll. */
+  wake: Server['runtime']['jobs']['wake']
   /** What no API tells: the stored hash of a password. */
   passwordHashOf(user: { id: string }): Promise<string>
 }
@@ -67,7 +73,8 @@ export interface TestApp extends Mailbox, Auditor {
 export const PASSWORD = 'amber lantern over quiet harbour'
 export const NEXT_PASSWORD = 'seven copper kites above marsh'
 
-const MAILS_UNDER_WAY = `SELECT FROM jobs.job WHERE name = 'send-email' AND state < 'completed' LIMIT 1`
+const MAILS_UNDER_WAY = `
+  SELECT FROM jobs.job WHERE name IN ('mail-request', 'send-email') AND state < 'completed' LIMIT 1`
 const PASSWORD_HASH = 'SELECT password_hash FROM users WHERE id = $1'
 
 function configOf(databaseUrl: string, env: Record<string, string>) {
@@ -92,15 +99,18 @@ export async function startApp({ env = {}, beside, ...replacements }: Overrides 
   return openDoors(server, installation, log)
 }
 
-function operatorOf({ runtime: { services, db } }: Server): Operator {
-  const { administration, maintenance, signingKeys } = services
+function operatorOf({ runtime: { services, db, jobs } }: Server): Operator {
+  const { administration, checkpoints, maintenance, signingKeys } = services
   const client = byServer('operator')
   return {
     grant: (email, name) => administration.grant(client, email, name),
     deactivate: (email) => administration.deactivate(client, email),
     unlock: (email) => administration.unlock(client, email),
     purge: maintenance.purge,
+    sign: checkpoints.signIfDue,
+    rotateKeys: signingKeys.rotate,
     revokeKey: signingKeys.revoke,
+    wake: jobs.wake,
     passwordHashOf: async ({ id }) => (await db.pool.query(PASSWORD_HASH, [id])).rows[0].password_hash,
   }
 }
@@ -112,10 +122,15 @@ async function openDoors(server: Server, installation: Installation, log: TestLo
   const device = { 'user-agent': DEVICES.firefoxOnLinux }
   const anonymous = createClient((init) => fetch(endpoint, init), device)
   const browser = (headers: Record<string, string> = {}) => createBrowser(endpoint, { ...device, ...headers })
-  const { pool } = server.runtime.db
-  const mailbox = createTestMailbox(url, async () => (await pool.query(MAILS_UNDER_WAY)).rowCount === 0)
-  const { clock } = installation
   const operator = operatorOf(server)
+  const { pool } = server.runtime.db
+  const isIdle = async () => {
+    if ((await pool.query(MAILS_UNDER_WAY)).rowCount === 0) return true
+    for (const queue of ['mail-request', 'send-email'] as const) operator.wake(queue)
+    return false
+  }
+  const mailbox = createTestMailbox(url, isIdle)
+  const { clock } = installation
   let accounts = 0
 
   function newAccount(input: Partial<NewAccount> = {}): NewAccount {
@@ -142,6 +157,6 @@ async function openDoors(server: Server, installation: Installation, log: TestLo
   return {
     ...{ url, clock, log, operator, installation, anonymous, browser, newAccount, register, verify, newUser },
     ...mailbox,
-    ...createAuditor({ newUser, clock, grant: operator.grant }),
+    ...createAuditor({ newUser, clock, grant: operator.grant, isIdle }),
   }
 }

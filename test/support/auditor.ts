@@ -1,3 +1,4 @@
+import { vi } from 'vitest'
 import type { TestClock } from './clock.js'
 import {
   type AuditEventType,
@@ -22,10 +23,12 @@ interface Deps {
   newUser: () => Promise<User>
   grant: (identifier: string, name: string) => Promise<unknown>
   clock: TestClock
+  /** Nothing that was asked for waits to be done. */
+  isIdle: () => Promise<boolean>
 }
 
 /** Reads the audit log through the API, as an account of its own. */
-export function createAuditor({ newUser, grant, clock }: Deps): Auditor {
+export function createAuditor({ newUser, grant, clock, isIdle }: Deps): Auditor {
   let current: Promise<User> | undefined
 
   async function enrol(): Promise<User> {
@@ -43,7 +46,9 @@ export function createAuditor({ newUser, grant, clock }: Deps): Auditor {
   }
 
   async function read(filter: AuditLogFilter): Promise<EventFieldsFragment[]> {
-    const { edges } = await (await auditor()).call(AuditLogDocument, { scope: 'EVERYONE', filter, first: 100 })
+    const reader = await auditor()
+    await vi.waitUntil(isIdle, { timeout: 30_000, interval: 10 })
+    const { edges } = await reader.call(AuditLogDocument, { scope: 'EVERYONE', filter, first: 100 })
     return edges.map(({ node }) => node)
   }
 

@@ -1,7 +1,8 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { processEnv } from './server-process.js'
 
+const MAX_OUTPUT = 64 * 1024 * 1024
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 interface CliResult {
@@ -10,13 +11,23 @@ interface CliResult {
   stderr: string
 }
 
+const argumentsOf = (args: string[]) => ['--import', 'tsx', 'src/cli.ts', ...args]
+
+function settingsOf(env: Record<string, string>) {
+  const { PATH = '', HOME = '' } = process.env
+  return { cwd: ROOT, env: { PATH, HOME, ...processEnv(env) } }
+}
+
 /** `npm run cli`, as a process of its own beside the servers. */
 export function runCli(env: Record<string, string>, ...args: string[]): Promise<CliResult> {
-  const { PATH = '', HOME = '' } = process.env
-  const settings = { cwd: ROOT, env: { PATH, HOME, ...processEnv(env) } }
   return new Promise((resolve) => {
-    execFile(process.execPath, ['--import', 'tsx', 'src/cli.ts', ...args], settings, (error, stdout, stderr) =>
+    const settings = { ...settingsOf(env), maxBuffer: MAX_OUTPUT }
+    execFile(process.execPath, argumentsOf(args), settings, (error, stdout, stderr) =>
       resolve({ code: error ? (error.code ?? 'killed') : 0, stdout, stderr }),
     )
   })
 }
+
+/** The same, for a test that reads its output itself. */
+export const startCli = (env: Record<string, string>, ...args: string[]) =>
+  spawn(process.execPath, argumentsOf(args), { ...settingsOf(env), stdio: ['ignore', 'pipe', 'pipe'] })

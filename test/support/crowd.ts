@@ -19,11 +19,11 @@ const STATEMENTS = [
    FROM users WHERE email LIKE 'crowd%'`,
   `INSERT INTO refresh_tokens (hash, session_id, state, created_at)
    SELECT sha256(id::text::bytea), id, 'LIVE', created_at FROM sessions WHERE device_name = 'Firefox on Linux'`,
-  `INSERT INTO audit_events (position, id, type, occurred_at, success, risk_level, user_id, ip_address, metadata)
-   SELECT 1000000 + i, gen_random_uuid(),
-          (enum_range(NULL::audit_event_type))[1 + i % 22], now() - (${COUNT} - i) * interval '1 second', i % 3 > 0,
-          (enum_range(NULL::risk_level))[1 + (i % 10) / 4], u.id, '198.51.' || i % 200 || '.' || i % 250, '{}'
+  `INSERT INTO audit_inbox (type, occurred_at, success, risk_level, user_id, ip_address)
+   SELECT (enum_range(NULL::audit_event_type))[1 + i % 22], now() - (${COUNT} - i) * interval '1 second', i % 3 > 0,
+          (enum_range(NULL::risk_level))[1 + (i % 10) / 4], u.id, '198.51.' || i % 200 || '.' || i % 250
    FROM (SELECT row_number() OVER () AS i, id FROM users WHERE email LIKE 'crowd%') AS u`,
+  `SELECT seal_audit_events(${COUNT})`,
   `INSERT INTO login_throttles (key, user_id, failures, last_failure_at, locked_until)
    SELECT 'user:' || id, id, 3, created_at, CASE WHEN random() < 0.1 THEN now() END
    FROM users WHERE email LIKE 'crowd%'`,

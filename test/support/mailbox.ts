@@ -25,6 +25,7 @@ export const SUBJECTS = {
   newDevice: 'New sign-in to your account',
   locked: 'Your account is locked for a while',
   sessionEnded: 'We have ended a session of yours',
+  suspiciousLogin: 'Unusual sign-in to your account',
 } as const
 
 /** The link's token and the six digits of a mail. */
@@ -37,7 +38,7 @@ export function proofOf({ text }: Mail): { token: string; code: string; link: UR
 /** Reads what the server keeps instead of sending it. `isIdle`: no mail waits to be delivered. */
 export function createTestMailbox(url: string, isIdle: () => Promise<boolean>): Mailbox {
   async function mailsTo(address: string): Promise<Mail[]> {
-    await vi.waitUntil(isIdle, { timeout: 15_000, interval: 5 })
+    await vi.waitUntil(isIdle, { timeout: 30_000, interval: 10 })
     const response = await fetch(`${url}/dev/mailbox`, { headers: { accept: 'application/json' } })
     const mails = (await response.json()) as Mail[]
     return mails.filter(({ to }) => to === address)

@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { Redis } from 'ioredis'
-import { afterAll, vi } from 'vitest'
+import { afterAll, onTestFinished, TestRunner, vi } from 'vitest'
 
 const PROGRAM = (process.env.PATH ?? '')
   .split(delimiter)
@@ -17,7 +17,10 @@ export const hasRedis = PROGRAM !== undefined
 
 export interface RedisServer {
   url: string
-  /** Starts it again, empty, on the same port. */
+  port: number
+  /** For what a test looks up or changes behind the back of whom it tests. */
+  admin: Redis
+  /** Starts it again on the same port, empty unless it was told to save. */
   start(): Promise<void>
   /** SIGKILL: nothing is saved, nothing is said. */
   kill(): Promise<void>
@@ -28,7 +31,7 @@ export interface RedisServer {
   texts(): Promise<Record<string, string>>
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1')
   await once(probe, 'listening')
   const address = probe.address()
@@ -37,12 +40,24 @@ async function freePort(): Promise<number> {
   return typeof address === 'object' && address ? address.port : 0
 }
 
-/** A Redis of this file alone. It ends with the file. */
-export async function startRedis(): Promise<RedisServer> {
+/** A Redis of its own. It ends with the test or, started outside of one, with the file. */
+export async function startRedis(...settings: string[]): Promise<RedisServer> {
   const port = await freePort()
   const url = `redis://127.0.0.1:${port}`
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-redis-'))
-  const options = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no']
+  const options = [
+    '--port',
+    `${port}`,
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    folder,
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+    ...settings,
+  ]
   const admin = new Redis(url, { lazyConnect: true, retryStrategy: () => 50, maxRetriesPerRequest: null })
   admin.on('error', () => {})
   let child: ChildProcess | undefined
@@ -58,14 +73,16 @@ export async function startRedis(): Promise<RedisServer> {
     child.kill('SIGKILL')
     await exited
   }
-  afterAll(async () => {
+  const end = async () => {
     admin.disconnect()
     await kill()
     rmSync(folder, { recursive: true, force: true })
-  })
+  }
+  if (TestRunner.getCurrentTest()) onTestFinished(end)
+  else afterAll(end)
   await start()
   return {
-    ...{ url, start, kill },
+    ...{ url, port, admin, start, kill },
     pause: () => void child?.kill('SIGSTOP'),
     resume: () => void child?.kill('SIGCONT'),
     texts: async () => {

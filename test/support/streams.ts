@@ -113,6 +113,7 @@ export async function openRawSocket(
 ) {
   const socket = new WebSocket(endpointOf(url), protocols, { headers })
   onTestFinished(() => socket.terminate())
+  /** What was not taken yet. */
   const received: unknown[] = []
   socket.on('message', (message) => received.push(JSON.parse(message.toString())))
   const closing = new Promise<Closing>((resolve) => {
@@ -129,7 +130,7 @@ export async function openRawSocket(
     await vi.waitUntil(() => received.length > 0, PATIENCE)
     return received.shift()
   }
-  return { status, closing, next, send: (message: object | string) => socket.send(toText(message)) }
+  return { status, closing, next, received, send: (message: object | string) => socket.send(toText(message)) }
 }
 
 const toText = (message: object | string) => (typeof message === 'string' ? message : JSON.stringify(message))
@@ -162,6 +163,14 @@ export async function openStream(
 }
 
 async function readEvents(response: Response, { received, ids }: { received: Result[]; ids: string[] }): Promise<void> {
+  for await (const { id, result } of serverSentEvents(response)) {
+    if (id) ids.push(id)
+    if (result) received.push(result)
+  }
+}
+
+/** What a response of server-sent events says, until it says that it is complete. */
+export async function* serverSentEvents(response: Response): AsyncGenerator<{ id?: string; result?: Result }> {
   let rest = ''
   const decoder = new TextDecoder()
   for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
@@ -170,9 +179,11 @@ async function readEvents(response: Response, { received, ids }: { received: Res
     for (const block of blocks) {
       const fields = new Map(block.split('\n').map((line) => [line.split(':', 1)[0], line.replace(/^[^:]*: ?/, '')]))
       const id = fields.get('id')
-      if (id) ids.push(id)
-      if (fields.get('event') === 'next') received.push(JSON.parse(fields.get('data') ?? '') as Result)
       if (fields.get('event') === 'complete') return
+      yield {
+        ...(id && { id }),
+        ...(fields.get('event') === 'next' && { result: JSON.parse(fields.get('data') ?? '') as Result }),
+      }
     }
   }
 }

@@ -4,12 +4,15 @@ import { renderEmail } from '../../src/emails/render.js'
 
 const ada = { displayName: 'Ada', locale: 'en', timezone: 'UTC' }
 const resetLink = 'https://id.example.com/reset-password'
-const origin = {
+const from = {
   at: new Date('2026-03-01T12:00:00.000Z'),
   deviceName: 'Firefox on Linux',
   ipAddress: '203.0.113.7',
   city: 'Vienna',
   country: 'Austria',
+}
+const origin = {
+  ...from,
   notMeLink: 'https://id.example.com/not-me?token=Zm9v_-YmFy',
   notMeSeconds: 604_800,
 }
@@ -19,14 +22,15 @@ const linkAndCode = {
   lifetimeSeconds: 86_400,
 }
 const data: EmailData = {
-  'email-verification': linkAndCode,
-  'existing-account': { loginLink: 'https://id.example.com/login', resetLink },
+  'email-verification': { ...linkAndCode, ...from },
+  'existing-account': { ...from, loginLink: 'https://id.example.com/login', resetLink },
   'password-reset': { ...linkAndCode, lifetimeSeconds: 600 },
   'password-changed': origin,
   'password-reset-completed': origin,
   'new-device': origin,
   'account-locked': { ...origin, lockedUntil: origin.at, resetLink },
   'sessions-ended': origin,
+  'suspicious-login': { ...origin, reasons: ['NEW_COUNTRY', 'IMPOSSIBLE_TRAVEL', 'SUCCESS_AFTER_FAILURES'] },
 }
 const kinds = Object.keys(data) as EmailKind[]
 

@@ -1,0 +1,73 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { AUDIT_BREAKS } from '../audit-events.js'
+import type { Verification } from '../services/audit-verification.js'
+import { withInstallation } from './installation.js'
+import { examples, print } from './output.js'
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+function position(value: string): bigint {
+  if (!/^[1-9]\d{0,17}$/.test(value)) throw new InvalidArgumentError('Must be a position: a whole number from 1 on.')
+  return BigInt(value)
+}
+
+function describe({ from, to, events, checkpoints, unknownKeys, signedUpTo, broken }: Verification): string {
+  if (broken) return `BROKEN at position ${broken.position}: ${AUDIT_BREAKS[broken.reason]}`
+  const lines = [
+    `Intact: ${events} events, positions ${from} to ${to}.`,
+    signedUpTo > 0n ? `Signed up to position ${signedUpTo}, by ${checkpoints} checkpoints.` : 'Not signed yet.',
+  ]
+  if (unknownKeys > 0) lines.push(`${unknownKeys} checkpoints were signed by keys that are no longer known.`)
+  return lines.join('\n')
+}
+
+/** Bigints as JSON has them: texts. */
+const toJson = ({ broken, ...result }: Verification) => ({
+  isIntact: broken === null,
+  ...Object.fromEntries(Object.entries(result).map(([key, value]) => [key, String(value)])),
+  events: result.events,
+  checkpoints: result.checkpoints,
+  unknownKeys: result.unknownKeys,
+  broken: broken && { position: String(broken.position), reason: broken.reason },
+})
+
+/** Says how far it is, where somebody is looking. */
+const reportProgress = (events: number) => {
+  if (process.stderr.isTTY) process.stderr.write(`\r${events} events`)
+}
+
+export function addVerifyCommand(audit: Command): void {
+  audit
+    .command('verify')
+    .description('prove that no event was changed or removed; exit status 1, and the first broken position, otherwise')
+    .option('--from <position>', 'the first position to look at (default: the first event)', position)
+    .option('--to <position>', 'the last one (default: the newest event)', position)
+    .addHelpText('after', examples('audit verify', 'audit verify --from 100000 --to 200000 --json'))
+    .action(async (range: { from?: bigint; to?: bigint }, command: Command) => {
+      const result = await withInstallation(async ({ services }) => {
+        await services.audit.seal()
+        return services.verifyAudit({ ...range, onProgress: reportProgress })
+      })
+      if (process.stderr.isTTY) process.stderr.write('\n')
+      print(command, toJson(result), describe(result))
+      if (result.broken) process.exitCode = 1
+    })
+}
+
+export function addEraseCommand(audit: Command): void {
+  audit
+    .command('erase')
+    .description(
+      'erase addresses, user agents, places and metadata from the events of an account; the log still verifies',
+    )
+    .argument('<account>', 'e-mail address, username or id')
+    .addHelpText('after', examples('audit erase ada@example.com'))
+    .action(async (account: string, _options, command: Command) => {
+      const erased = await withInstallation(async ({ services }, operator) => {
+        // The events of an account outlive it.
+        const id = UUID.test(account) ? account : (await services.administration.find(account)).id
+        return services.audit.erase(operator, id)
+      })
+      print(command, { erased }, `Events that were erased: ${erased}.`)
+    })
+}

@@ -1,0 +1,35 @@
+import { ServiceUnavailableError } from '../errors.js'
+import type { Exchange } from './exchange.js'
+import { sendFailure } from './failures.js'
+import type { Gate } from './gate.js'
+import type { ErrorMasker } from './graphql-errors.js'
+
+export interface Admission {
+  /** Refuses the request, and says so, when too much is under way; counts nothing. For what a slow client sends first. */
+  turnsAway(exchange: Exchange): boolean
+  /** Does the work, which counts as under way until it has ended; refuses when there is too much. */
+  admit(exchange: Exchange, work: () => Promise<void> | void): Promise<void>
+}
+
+/** Sheds load: past the gate, requests are answered SERVICE_UNAVAILABLE at once. */
+export function createAdmission(gate: Gate, maskError: ErrorMasker): Admission {
+  const refuse = (exchange: Exchange) => sendFailure(exchange, maskError(new ServiceUnavailableError()))
+
+  return {
+    turnsAway(exchange) {
+      if (gate.isFull()) refuse(exchange)
+      return gate.isFull()
+    },
+
+    async admit(exchange, work) {
+      const ticket = gate.take()
+      if (!ticket) return refuse(exchange)
+      exchange.ticket = ticket
+      try {
+        await work()
+      } finally {
+        ticket.end()
+      }
+    },
+  }
+}

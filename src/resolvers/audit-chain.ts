@@ -1,0 +1,27 @@
+import { z } from 'zod'
+import { BadInputError } from '../errors.js'
+import { fromCursor } from '../schema/audit.js'
+import { AuditChain } from '../schema/audit-chain.js'
+import { builder } from '../schema/builder.js'
+
+const MAX_EVENTS = 50_000
+
+builder.queryField('auditChain', (t) =>
+  t.field({
+    description:
+      'Proves that no event of the audit log was changed or removed since it was sealed, or names the first that was. ' +
+      'Needs audit:read. Verifies `first` events from the oldest on, or after a cursor of the log.',
+    type: AuditChain,
+    args: {
+      first: t.arg.int({ required: true, defaultValue: 10_000, validate: z.int().min(1).max(MAX_EVENTS) }),
+      after: t.arg.string(),
+    },
+    authScopes: { signedIn: true, permission: 'audit:read' },
+    resolve: async (_root, { first, after }, { services }) => {
+      await services.audit.seal()
+      const position = after == null ? 0n : fromCursor(after)
+      if (position === null) throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
+      return services.verifyAudit({ from: position + 1n, count: first })
+    },
+  }),
+)

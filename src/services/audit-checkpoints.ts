@@ -1,0 +1,172 @@
+import { isDeepStrictEqual } from 'node:util'
+import { readStatement, signStatement } from '../crypto/statements.js'
+import type { AuditCheckpoint, AuditCheckpointKind } from '../generated/prisma/client.js'
+import type { Clock, Log } from '../ports.js'
+import { type Break, GENESIS, type Link, walkChain } from './audit-chain.js'
+import type { Database } from './database.js'
+import type { Feed } from './feed.js'
+import type { SigningKeys } from './signing-keys.js'
+import type { StoredKeys } from './stored-keys.js'
+
+interface Deps {
+  db: Database
+  clock: Clock
+  log: Log
+  signingKeys: SigningKeys
+  storedKeys: StoredKeys
+  /** No event waits for longer for a signature. */
+  intervalMs: number
+}
+
+/** A link as a checkpoint holds it. UNKNOWN: the key was withdrawn, or is no longer configured. */
+type Standing = 'VALID' | 'FORGED' | 'UNKNOWN'
+
+const TYPE = 'portcullis-audit+jws'
+const INSERT = `
+  INSERT INTO audit_checkpoints (kind, position, hash, created_at, kid, jws)
+  VALUES ($1::audit_checkpoint_kind, $2::bigint, $3, $4::timestamptz, $5::text, $6::text) ON CONFLICT DO NOTHING`
+const HEAD = 'SELECT position, hash FROM audit_events ORDER BY position DESC LIMIT 1'
+const END =
+  'SELECT greatest((SELECT max(position) FROM audit_events), (SELECT max(position) FROM audit_checkpoints), 0) AS end'
+const OLDEST_UNSIGNED = `
+  SELECT occurred_at AS "occurredAt" FROM audit_events
+  WHERE position > (SELECT coalesce(max(position), 0) FROM audit_checkpoints) ORDER BY position LIMIT 1`
+const FIRST_SINCE = 'SELECT min(position) AS position FROM audit_events WHERE occurred_at >= $1::timestamptz'
+const REMOVE_EVENTS = `
+  DELETE FROM audit_events WHERE position IN (
+    SELECT position FROM audit_events WHERE position <= $1::bigint ORDER BY position LIMIT 10000) RETURNING position`
+const REMOVE_CHECKPOINTS = `
+  DELETE FROM audit_checkpoints WHERE position < $1::bigint OR (position = $1::bigint AND kind = 'CHECKPOINT')`
+
+/** Signed statements about the chain of audit events, by the key that signs access tokens. */
+export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys, intervalMs }: Deps) {
+  const { auditCheckpoint } = db.prisma
+
+  const statementOf = (kind: AuditCheckpointKind, { position, hash }: Link, at: Date) => ({
+    ...{ kind, position: position.toString(), hash: Buffer.from(hash).toString('hex'), at: at.toISOString() },
+  })
+
+  async function sign(kind: AuditCheckpointKind, link: Link): Promise<void> {
+    const at = clock.now()
+    const signer = await signingKeys.signer()
+    const jws = await signStatement(TYPE, statementOf(kind, link, at), signer)
+    await db.sql(INSERT, [kind, link.position.toString(), link.hash, at, signer.kid, jws])
+    // Kept elsewhere, the log lines show an end of the chain that was cut off.
+    log.info({ position: link.position.toString(), jws }, 'The audit log was signed')
+  }
+
+  async function standingOf(checkpoint: AuditCheckpoint): Promise<Standing> {
+    const { kind, kid, jws, createdAt } = checkpoint
+    const key = await storedKeys.find(kid)
+    if (!key) return 'UNKNOWN'
+    const signed = await readStatement(TYPE, jws, key)
+    return isDeepStrictEqual(signed, statementOf(kind, checkpoint, createdAt)) ? 'VALID' : 'FORGED'
+  }
+
+  /** From where the log can be told: what retention has left, or null for the first event. */
+  const stub = () => auditCheckpoint.findFirst({ where: { kind: 'RETENTION' }, orderBy: { position: 'desc' } })
+
+  function raiseAlarm({ position, reason }: Break): void {
+    log.error({ position: position.toString(), reason }, 'The audit log was tampered with: it is signed no further')
+  }
+
+  async function isForged(checkpoint: AuditCheckpoint): Promise<boolean> {
+    const isForgery = (await standingOf(checkpoint)) === 'FORGED'
+    if (isForgery) raiseAlarm({ position: checkpoint.position, reason: 'CHECKPOINT_FORGED' })
+    return isForgery
+  }
+
+  /** Whether everything between two places is as it was sealed. It is worth a signature only then. */
+  async function isIntact(from: Link, to: bigint): Promise<boolean> {
+    const walk = walkChain(db.sql, from, to)
+    let step = await walk.next()
+    while (!step.done) step = await walk.next()
+    if (step.value) raiseAlarm(step.value)
+    return !step.value
+  }
+
+  /** The last place that is known to be true: signed by a key of ours, or where the log begins. Null: there is a forgery. */
+  async function lastSigned(): Promise<Link | null> {
+    const begin = await stub()
+    for (let before: bigint | undefined; ; ) {
+      const where = {
+        kind: 'CHECKPOINT',
+        position: { gt: begin?.position ?? 0n, ...(before && { lt: before }) },
+      } as const
+      const checkpoint = (await auditCheckpoint.findFirst({ where, orderBy: { position: 'desc' } })) ?? begin
+      if (!checkpoint) return GENESIS
+      if (await isForged(checkpoint)) return null
+      if (checkpoint === begin || (await standingOf(checkpoint)) === 'VALID') return checkpoint
+      before = checkpoint.position
+    }
+  }
+
+  /** Signs a place of the log, once everything before it has been verified. */
+  async function signUpTo(to: Link): Promise<void> {
+    const last = await lastSigned()
+    if (last && last.position < to.position && (await isIntact(last, to.position))) await sign('CHECKPOINT', to)
+  }
+
+  async function head(): Promise<Link | null> {
+    const [row] = await db.sql<{ position: string; hash: Uint8Array }>(HEAD, [])
+    return row ? { position: BigInt(row.position), hash: row.hash } : null
+  }
+
+  return {
+    stub,
+    standingOf,
+    signUpTo,
+
+    /** Signs the newest event, if one before it has waited for a signature for too long. */
+    async signIfDue(): Promise<void> {
+      const [oldest] = await db.sql<{ occurredAt: Date }>(OLDEST_UNSIGNED, [])
+      if (!oldest || clock.now().getTime() - oldest.occurredAt.getTime() < intervalMs) return
+      const end = await head()
+      if (end) await signUpTo(end)
+    },
+
+    /** The checkpoints between two places, in order. */
+    between: (after: bigint, to: bigint): Promise<AuditCheckpoint[]> =>
+      auditCheckpoint.findMany({
+        where: { kind: 'CHECKPOINT', position: { gt: after, lte: to } },
+        orderBy: { position: 'asc' },
+      }),
+
+    /** The last position that an event or a checkpoint has; 0 without any. */
+    async end(): Promise<bigint> {
+      const [row] = await db.sql<{ end: string }>(END, [])
+      return BigInt(row?.end ?? 0)
+    },
+
+    /**
+     * Removes the events from before a date, and leaves a signed stub. Returns how many. A part of the log that does not
+     * verify is kept: it is evidence.
+     */
+    async removeBefore(date: Date): Promise<number> {
+      const [begin, end] = await Promise.all([stub(), head()])
+      if (begin && (await isForged(begin))) return 0
+      const from = begin ?? GENESIS
+      const [first] = await db.sql<{ position: string | null }>(FIRST_SINCE, [date])
+      const last = first?.position ? BigInt(first.position) - 1n : (end?.position ?? 0n)
+      if (last > from.position) {
+        if (!(await isIntact(from, last))) return 0
+        await sign('RETENTION', await db.prisma.auditEvent.findUniqueOrThrow({ where: { position: last } }))
+      }
+      const removable = (last > from.position ? last : from.position).toString()
+      let count = 0
+      for (let batch = 1; batch > 0; count += batch) batch = (await db.sql(REMOVE_EVENTS, [removable])).length
+      await db.sql(REMOVE_CHECKPOINTS, [removable])
+      return count
+    },
+  }
+}
+
+export type AuditCheckpoints = ReturnType<typeof createAuditCheckpoints>
+
+/** Signs the log whenever it has grown by so many events. Every process tries; one statement a place is kept. */
+export function signEvery(feed: Feed, checkpoints: AuditCheckpoints, events: number, log: Log): void {
+  feed.onEvent((event) => {
+    if (event.position % BigInt(events) !== 0n) return
+    checkpoints.signUpTo(event).catch((error) => log.warn({ err: error }, 'The audit log could not be signed'))
+  })
+}

@@ -1,0 +1,105 @@
+import type { Sql } from '../ports.js'
+import { type Break, GENESIS, type Link, walkChain } from './audit-chain.js'
+import type { AuditCheckpoints } from './audit-checkpoints.js'
+
+interface Deps {
+  sql: Sql
+  checkpoints: AuditCheckpoints
+}
+
+export interface Verification {
+  /** The positions that were looked at, both inclusive. */
+  from: bigint
+  to: bigint
+  /** The last position of the log. */
+  end: bigint
+  /** How many events hold. */
+  events: number
+  /** How many checkpoints hold, and how many were signed by a key that is no longer known. */
+  checkpoints: number
+  unknownKeys: number
+  /** Up to here, a signature stands for the log; what comes later is only chained. */
+  signedUpTo: bigint
+  /** The first place where the log does not hold. */
+  broken: Break | null
+}
+
+interface Range {
+  /** The first position to look at. Default: the first event that retention has left. */
+  from?: bigint
+  /** The last one. Default: the newest event. */
+  to?: bigint
+  /** At most so many positions. */
+  count?: number
+  onProgress?: (events: number) => void
+}
+
+const least = (value: bigint, ...others: readonly (bigint | undefined)[]): bigint =>
+  others.reduce<bigint>((least, other) => (other !== undefined && other < least ? other : least), value)
+
+const LINK = 'SELECT hash FROM audit_events WHERE position = $1::bigint'
+
+/** Proves that no event of the log was changed or removed since it was sealed: see docs/audit-log.md. */
+export function createAuditVerification({ sql, checkpoints }: Deps) {
+  /** What the first event that is looked at has to continue. Null: it is missing. */
+  async function linkBefore(from: bigint): Promise<Link | null> {
+    const [row] = await sql<{ hash: Uint8Array }>(LINK, [(from - 1n).toString()])
+    return row ? { position: from - 1n, hash: row.hash } : null
+  }
+
+  /** Holds the checkpoints among some links against them. */
+  async function compare(links: readonly Link[], result: Verification): Promise<Break | null> {
+    const [first, last] = [links[0], links.at(-1)]
+    if (!first || !last) return null
+    for (const checkpoint of await checkpoints.between(first.position - 1n, last.position)) {
+      const { position } = checkpoint
+      const link = links[Number(position - first.position)]
+      const standing = await checkpoints.standingOf(checkpoint)
+      if (standing === 'FORGED') return { position, reason: 'CHECKPOINT_FORGED' }
+      if (!link || Buffer.compare(link.hash, checkpoint.hash) !== 0) return { position, reason: 'CHECKPOINT_MISMATCH' }
+      if (standing === 'UNKNOWN') {
+        result.unknownKeys += 1
+        continue
+      }
+      result.checkpoints += 1
+      result.signedUpTo = position
+    }
+    return null
+  }
+
+  async function verify({ from, to, count, onProgress }: Range): Promise<Verification> {
+    const [stub, end] = await Promise.all([checkpoints.stub(), checkpoints.end()])
+    const begin = stub ?? GENESIS
+    const isPartial = from !== undefined && from > begin.position + 1n
+    const first = isPartial ? from : begin.position + 1n
+    const last = least(end, to, count === undefined ? end : first - 1n + BigInt(count))
+    const result: Verification = {
+      ...{ from: first, to: last, end, events: 0, checkpoints: 0, unknownKeys: 0 },
+      ...{ signedUpTo: 0n, broken: null },
+    }
+    if (stub && !isPartial) {
+      const standing = await checkpoints.standingOf(stub)
+      if (standing === 'FORGED') return { ...result, broken: { position: stub.position, reason: 'CHECKPOINT_FORGED' } }
+      if (standing === 'VALID') result.signedUpTo = stub.position
+      else result.unknownKeys += 1
+    }
+    const link = isPartial ? await linkBefore(from) : begin
+    if (!link) return { ...result, broken: { position: first - 1n, reason: 'MISSING' } }
+    const walk = walkChain(sql, link, last)
+    for (let step = await walk.next(); ; step = await walk.next()) {
+      if (step.done) return { ...result, broken: step.value }
+      const broken = await compare(step.value, result)
+      if (broken) return { ...result, broken }
+      result.events += step.value.length
+      onProgress?.(result.events)
+    }
+  }
+
+  return async (range: Range = {}): Promise<Verification> => {
+    const before = await checkpoints.stub()
+    const result = await verify(range)
+    // Retention may have removed events while they were looked for.
+    const isOutrun = result.broken?.reason === 'MISSING' && (await checkpoints.stub())?.position !== before?.position
+    return isOutrun ? verify(range) : result
+  }
+}

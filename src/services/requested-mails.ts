@@ -1,0 +1,157 @@
+import type { Origin } from '../emails/kinds.js'
+import { normalizeEmail } from '../identifiers.js'
+import type { Clock, Jobs, PasswordHasher } from '../ports.js'
+import { type Accounts, isUnproven } from './accounts.js'
+import type { Audit, AuditEntry } from './audit.js'
+import { type Client, originOf, plainOriginOf } from './client.js'
+import type { Database, Transaction } from './database.js'
+import type { Links } from './links.js'
+import type { LimitedMail, MailQuotas } from './mail-quotas.js'
+import type { MailRequest, MailRequests } from './mail-requests.js'
+import type { Mails } from './mails.js'
+import type { OneTimeTokens } from './one-time-tokens.js'
+import type { Records, UserRecord } from './records.js'
+import { createUnusableHash } from './unusable-hash.js'
+
+interface Deps {
+  db: Database
+  clock: Clock
+  audit: Audit
+  accounts: Accounts
+  records: Records
+  jobs: Jobs
+  mailRequests: MailRequests
+  quotas: MailQuotas
+  mails: Mails
+  links: Links
+  oneTimeTokens: OneTimeTokens
+  hasher: PasswordHasher
+  verificationLifetimeMs: number
+}
+
+/** One request that is being carried out. */
+interface Errand {
+  tx: Transaction
+  client: Client
+  at: Date
+}
+
+/** What the requests ask for that only write down what they ask for: by a worker, in the name of the client. */
+export function createRequestedMails(deps: Deps) {
+  const { db, clock, audit, accounts, records, jobs, mailRequests, quotas, mails, links, oneTimeTokens } = deps
+  const getUnusableHash = createUnusableHash(deps.hasher)
+
+  /** Whether the mailbox may get one more. The log tells of those that it may not. */
+  async function isAllowed({ tx, client }: Errand, to: UserRecord, mail: LimitedMail): Promise<boolean> {
+    if (await quotas.take(tx, to.email, mail)) return true
+    const metadata = { reason: 'TOO_MANY_MAILS', mail }
+    await audit.record(tx, client, { type: 'RATE_LIMIT_EXCEEDED', userId: to.id, metadata })
+    return false
+  }
+
+  const unsent = (type: AuditEntry['type'], userId: string | null, reason: string): AuditEntry => ({
+    ...{ type, success: false, userId, metadata: { reason } },
+  })
+
+  /** The mail says from where the registration was made that it confirms: its reader may be another. */
+  async function sendVerification(errand: Errand, user: UserRecord): Promise<void> {
+    const { tx, client } = errand
+    const type = 'EMAIL_VERIFICATION_SENT'
+    if (!(await isAllowed(errand, user, 'email-verification'))) {
+      return audit.record(tx, client, unsent(type, user.id, 'TOO_MANY_MAILS'))
+    }
+    const select = { registeredFrom: true }
+    const { registeredFrom } = await tx.prisma.user.findUniqueOrThrow({ where: { id: user.id }, select })
+    const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, user.id, 'EMAIL_VERIFICATION')
+    const proof = { link: links.verifyEmail(token), code, lifetimeSeconds }
+    const origin = (registeredFrom as unknown as Origin | null) ?? plainOriginOf(client, errand.at)
+    await mails.send(tx, user, 'email-verification', { ...proof, ...origin })
+    await audit.record(tx, client, { type, userId: user.id })
+  }
+
+  /**
+   * A mail that was asked for by the address alone belongs to none of the several registrations that share it: what it
+   * confirms is a registration without a password. It is kept, and with it the wrong codes that count for the address.
+   */
+  async function withoutPassword({ tx, client, at }: Errand, email: string, passwordHash: string): Promise<UserRecord> {
+    const { prisma } = tx
+    const now = clock.now()
+    const emailNormalized = normalizeEmail(email)
+    const data = {
+      pendingUntil: new Date(now.getTime() + deps.verificationLifetimeMs),
+      registeredFrom: plainOriginOf(client, at),
+    }
+    const where = { emailNormalized, pendingUntil: { not: null }, passwordHistory: { none: {} } }
+    const earlier = await prisma.user.findFirst({ where, select: { id: true } })
+    if (earlier) await prisma.user.updateMany({ where: { id: earlier.id }, data })
+    const fresh = { ...data, email, emailNormalized, passwordHash, passwordChangedAt: now, createdAt: now }
+    const { id } = earlier ?? (await prisma.user.create({ data: fresh, select: { id: true } }))
+    return accounts.findById(tx, id)
+  }
+
+  /** A registration is verified by its mail; where the address has an account, its owner is told, and nothing changes. */
+  async function announceRegistration(errand: Errand, userId: string): Promise<void> {
+    const { tx, client, at } = errand
+    const user = await records.freshUser(userId, tx.sql)
+    if (!user || !isUnproven(user)) return
+    const owner = await accounts.findByEmail(tx, normalizeEmail(user.email))
+    if (!owner || owner.pendingUntil || owner.id === user.id) return sendVerification(errand, user)
+    const where = { id: owner.id, emailVerifiedAt: null }
+    await tx.prisma.user.updateMany({ where, data: { isContested: true } })
+    if (!(await isAllowed(errand, owner, 'existing-account'))) return
+    await mails.send(tx, owner, 'existing-account', plainOriginOf(client, at))
+  }
+
+  /** Where several registrations share the address, what the mail confirms keeps none of their passwords. */
+  async function verifyAgain(errand: Errand, email: string, unusableHash: string): Promise<void> {
+    const { tx, client } = errand
+    const emailNormalized = normalizeEmail(email)
+    const user = await accounts.findByEmail(tx, emailNormalized)
+    if (!user || !isUnproven(user)) {
+      const reason = user ? 'NOTHING_TO_VERIFY' : 'UNKNOWN_ACCOUNT'
+      return audit.record(tx, client, unsent('EMAIL_VERIFICATION_SENT', user?.id ?? null, reason))
+    }
+    const others = await tx.prisma.user.count({ where: { emailNormalized, id: { not: user.id } } })
+    const isShared = others > 0 && user.pendingUntil !== null
+    await sendVerification(errand, isShared ? await withoutPassword(errand, email, unusableHash) : user)
+  }
+
+  async function reset(errand: Errand, email: string): Promise<void> {
+    const { tx, client } = errand
+    const type = 'PASSWORD_RESET_REQUESTED'
+    const user = await accounts.findByEmail(tx, normalizeEmail(email))
+    if (!user?.isActive) {
+      return audit.record(tx, client, unsent(type, user?.id ?? null, user ? 'DEACTIVATED' : 'UNKNOWN_ACCOUNT'))
+    }
+    if (!(await isAllowed(errand, user, 'password-reset'))) {
+      return audit.record(tx, client, unsent(type, user.id, 'TOO_MANY_MAILS'))
+    }
+    await mails.sendReset(tx, user)
+    await audit.record(tx, client, { type, userId: user.id })
+  }
+
+  async function announceLock(errand: Errand, userId: string | null, lockedUntil: string): Promise<void> {
+    const user = userId && (await records.freshUser(userId, errand.tx.sql))
+    if (!user || !(await isAllowed(errand, user, 'account-locked'))) return
+    await mails.send(errand.tx, user, 'account-locked', { ...originOf(errand.client, errand.at), lockedUntil })
+  }
+
+  function carryOut(errand: Errand, request: MailRequest, unusableHash: string): Promise<void> {
+    if (request.kind === 'REGISTRATION') return announceRegistration(errand, request.userId)
+    if (request.kind === 'VERIFICATION') return verifyAgain(errand, request.email, unusableHash)
+    if (request.kind === 'RESET') return reset(errand, request.email)
+    return announceLock(errand, request.userId, request.lockedUntil)
+  }
+
+  return {
+    /** Does what a job asks for, once, however often the job is tried: it is done with the transaction. */
+    async fulfil(jobId: string, sealed: string): Promise<void> {
+      const { request, client, at } = mailRequests.open(sealed)
+      const unusableHash = await getUnusableHash()
+      await db.transaction(async (tx) => {
+        if (await jobs.complete(tx.sql, 'mail-request', jobId))
+          await carryOut({ tx, client, at }, request, unusableHash)
+      })
+    },
+  }
+}

@@ -1,0 +1,71 @@
+import { importJWK, type JWK } from 'jose'
+import type { JwtAlgorithm, VerificationKey } from '../crypto/jwt.js'
+import type { KeyRing } from '../crypto/key-ring.js'
+import { open, seal } from '../crypto/secrets.js'
+import type { SigningKey } from '../generated/prisma/client.js'
+import type { Clock } from '../ports.js'
+import type { Database } from './database.js'
+import type { SigningKeys } from './signing-keys.js'
+
+const DAY_MS = 86_400_000
+const PURGE = `
+  DELETE FROM signing_keys k WHERE retired_at < $1::timestamptz
+    AND NOT EXISTS (SELECT FROM audit_checkpoints WHERE kid = k.kid) RETURNING kid`
+const contextOf = (kid: string) => `signing-key:${kid}`
+
+export const sealKey = (keys: KeyRing, kid: string, jwk: JWK) => seal(keys.current, JSON.stringify(jwk), contextOf(kid))
+
+/** Null for a key that was stored under a SECRET_KEY that is not configured. */
+export function unsealKey(keys: KeyRing, { kid, sealedPrivate }: SigningKey): JWK | null {
+  const jwk = open(keys.all, sealedPrivate, contextOf(kid))
+  return jwk === null ? null : JSON.parse(jwk)
+}
+
+/** A key without what only its owner knows (RFC 7518 section 6). */
+export const publicPartOf = ({ kty, crv, x, y, n, e }: JWK) =>
+  JSON.parse(JSON.stringify({ kty, crv, x, y, n, e })) as JWK
+
+interface Deps {
+  db: Database
+  clock: Clock
+  keys: KeyRing
+  signingKeys: SigningKeys
+  /** How long a token lives: a retired key verifies for this long. */
+  tokenLifetimeMs: number
+}
+
+/** Keys that sign no more, for as long as something that they have signed is kept. */
+export function createStoredKeys({ db, clock, keys, signingKeys, tokenLifetimeMs }: Deps) {
+  const { signingKey } = db.prisma
+
+  return {
+    /** The key of that `kid`, however long retired. Null for one that is not ours, or no longer. */
+    async find(kid: string): Promise<VerificationKey | null> {
+      const inUse = await signingKeys.find(kid)
+      if (inUse) return inUse
+      const row = await signingKey.findUnique({ where: { kid } })
+      const jwk = row && unsealKey(keys, row)
+      if (!jwk) return null
+      const algorithm = row.algorithm as JwtAlgorithm
+      return { algorithm, key: await importJWK(publicPartOf(jwk), algorithm) }
+    },
+
+    /**
+     * Removes keys that have been retired for longer than any token lives. Of one that has signed checkpoints, the public
+     * part stays. Returns how many were removed.
+     */
+    async purge(): Promise<number> {
+      const before = new Date(clock.now().getTime() - tokenLifetimeMs - DAY_MS)
+      const removed = await db.sql(PURGE, [before])
+      for (const row of await signingKey.findMany({ where: { retiredAt: { lt: before } } })) {
+        const jwk = unsealKey(keys, row)
+        if (!jwk?.d) continue
+        const data = { sealedPrivate: sealKey(keys, row.kid, publicPartOf(jwk)) }
+        await signingKey.updateMany({ where: { kid: row.kid }, data })
+      }
+      return removed.length
+    },
+  }
+}
+
+export type StoredKeys = ReturnType<typeof createStoredKeys>

@@ -1,0 +1,99 @@
+import { availableParallelism } from 'node:os'
+import argon2 from 'argon2'
+import pg from 'pg'
+import { describe, expect, test } from 'vitest'
+import { startApp, type TestApp } from '../support/app.js'
+import { DEVICES } from '../support/devices.js'
+import { eventually } from '../support/eventually.js'
+import { SUBJECTS } from '../support/mailbox.js'
+import { metric } from '../support/metrics.js'
+import type { User } from '../support/user.js'
+
+const LOGIN = 'mutation ($input: LoginInput!) { login(input: $input) { __typename } }'
+const loginOf = (identifier: string, password: string) =>
+  JSON.stringify({ query: LOGIN, variables: { input: { identifier, password, tokenDelivery: 'BODY' } } })
+const NOBODY = loginOf('nobody@example.com', 'whatever it is')
+const DENIED = { login: { __typename: 'InvalidCredentialsError' } }
+const MEBIBYTE = 1024 * 1024
+
+/** Gives the account a hash that takes seconds: its parameters are what the check of a password costs. */
+async function makeSlow({ installation }: TestApp, { id, password }: User): Promise<void> {
+  const hash = await argon2.hash(password, { memoryCost: 65_536, timeCost: 15, parallelism: 1 })
+  const database = new pg.Client(installation.databaseUrl)
+  await database.connect()
+  await database.query('UPDATE users SET password_hash = $1 WHERE id = $2', [hash, id]).finally(() => database.end())
+}
+
+/** Presses the button of the page to which the link of a mail leads. */
+async function press(link: URL, url: string): Promise<Response> {
+  const shown = await fetch(`${url}${link.pathname}${link.search}`, { headers: { accept: 'text/html' } })
+  const csrf = /name="csrf" value="([^"]*)"/.exec(await shown.text())?.[1] ?? ''
+  const cookie = shown.headers.getSetCookie()[0]?.split(';')[0] ?? ''
+  const body = new URLSearchParams({ csrf, token: link.searchParams.get('token') ?? '' })
+  return fetch(`${url}/not-me`, { method: 'POST', headers: { cookie, accept: 'text/html' }, body })
+}
+
+describe('past HASH_QUEUE_LENGTH', () => {
+  test('passwords are refused while every thread and every place is taken, and checked again afterwards', async () => {
+    const app = await startApp({ env: { HASH_QUEUE_LENGTH: '1', LOCKOUT_THRESHOLD: '1000' } })
+    const { anonymous, url } = app
+    const [ada, slow] = [await app.newUser(), await app.newUser()]
+    await ada.logIn({}, { 'user-agent': DEVICES.safariOnIphone })
+    const { text } = await app.mail(ada.email, SUBJECTS.newDevice)
+    const link = new URL(/https?:\S+\/not-me\S+/.exec(text)?.[0] ?? expect.fail(text))
+    await makeSlow(app, slow)
+    let answered = 0
+    const accepted = Array.from({ length: availableParallelism() + 1 }, () =>
+      anonymous.post(loginOf(slow.email, 'not the password')).finally(() => (answered += 1)),
+    )
+    await eventually(() => metric(url, 'hash_queue_depth')).toBe(1)
+
+    // The first one ever: nothing of it may be remembered.
+    const refused = await anonymous.post(NOBODY)
+    expect(refused).toMatchObject({
+      status: 503,
+      errors: [{ extensions: { code: 'SERVICE_UNAVAILABLE', retryAfter: 1 } }],
+    })
+    expect(refused.headers.get('retry-after')).toBe('1')
+    const page = await press(link, url)
+    expect([page.status, page.headers.get('retry-after')]).toEqual([503, '1'])
+    expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8')
+    expect(await page.text()).toContain('The service is busy. Try again in a moment.')
+    // None of those that were taken in has an answer: the refusals waited for nothing.
+    expect(answered).toBe(0)
+
+    for (const { status, data } of await Promise.all(accepted)) {
+      expect({ status, data }).toEqual({ status: 200, data: DENIED })
+    }
+    expect((await anonymous.post(NOBODY)).data).toEqual(DENIED)
+    expect((await press(link, url)).status).toBe(200)
+  })
+})
+
+test('500 logins at once are all answered, in bounded memory, and the server is as before', async () => {
+  const cost = { PASSWORD_HASH_MEMORY_KIB: '8192', PASSWORD_HASH_ITERATIONS: '1' }
+  const app = await startApp({ env: { ...cost, HASH_QUEUE_LENGTH: '20', LOCKOUT_THRESHOLD: '1000' } })
+  const { anonymous, url } = app
+  const ada = await app.newUser()
+  const before = process.memoryUsage().rss
+  let highest = before
+  const answers = await Promise.all(
+    Array.from({ length: 500 }, async (_, index) => {
+      const answer = await anonymous.post(index % 2 ? NOBODY : loginOf(ada.email, ada.password))
+      highest = Math.max(highest, process.memoryUsage().rss)
+      return answer
+    }),
+  )
+  const kinds = new Map<string, number>()
+  for (const { status, data, errors, headers } of answers) {
+    const kind = (data as { login: { __typename: string } } | undefined)?.login.__typename ?? errors[0]?.extensions.code
+    kinds.set(kind ?? 'nothing', (kinds.get(kind ?? 'nothing') ?? 0) + 1)
+    expect(status).toBe(kind === 'SERVICE_UNAVAILABLE' ? 503 : 200)
+    if (status === 503) expect([errors[0]?.extensions.retryAfter, headers.get('retry-after')]).toEqual([1, '1'])
+  }
+  expect([...kinds.keys()].sort()).toEqual(['InvalidCredentialsError', 'LoginSuccess', 'SERVICE_UNAVAILABLE'])
+  // With the clients, which share the process. A hash takes 8 MiB here: 500 at once would take 4 GB.
+  expect((highest - before) / MEBIBYTE).toBeLessThan(500)
+  expect(await metric(url, 'hash_queue_depth')).toBe(0)
+  expect((await ada.logIn()).id).toBe(ada.id)
+})

@@ -1,0 +1,153 @@
+import { describe, expect, test } from 'vitest'
+import { startApp, type TestApp } from '../support/app.js'
+import { runCli } from '../support/cli.js'
+import { openDatabase } from '../support/database.js'
+import { AuditChainDocument, AuditLogDocument } from '../support/generated/graphql.js'
+import { openSocket } from '../support/streams.js'
+
+const chainOf = async (app: TestApp) => (await app.auditor()).call(AuditChainDocument)
+const EVENTS = 'subscription ($after: String) { securityEvents(after: $after) { cursor node { id type } } }'
+
+describe('the database keeps sealed events as they are', async () => {
+  const app = await startApp({ env: { AUDIT_CHECKPOINT_INTERVAL: '1m' } })
+
+  test.each([
+    [`UPDATE audit_events SET type = 'NEW_DEVICE'`],
+    [`UPDATE audit_events SET hash = ''`],
+    [`UPDATE audit_events SET position = position + 1000000`],
+    [`UPDATE audit_events SET ip_address = '192.0.2.1'`],
+    [`UPDATE audit_events SET ip_address = NULL`],
+    [`UPDATE audit_events SET salt = NULL`],
+    [`DELETE FROM audit_events`],
+    [`TRUNCATE audit_events`],
+    [`TRUNCATE audit_checkpoints`],
+  ])('%s', async (statement) => {
+    expect(await chainOf(app)).toMatchObject({ isIntact: true })
+    const { query } = await openDatabase(app.installation)
+    await expect(query(statement)).rejects.toThrow(/cannot be changed or removed/)
+    expect(await chainOf(app)).toMatchObject({ isIntact: true })
+  })
+
+  test('checkpoints too', async () => {
+    await chainOf(app)
+    app.clock.advance('2m')
+    await app.operator.sign()
+    expect(await chainOf(app)).toMatchObject({ isIntact: true, checkpoints: 1 })
+    const { query } = await openDatabase(app.installation)
+    for (const statement of ['DELETE FROM audit_checkpoints', 'UPDATE audit_checkpoints SET position = 1'])
+      await expect(query(statement)).rejects.toThrow('Audit checkpoints cannot be changed or removed')
+    expect(await chainOf(app)).toMatchObject({ isIntact: true, checkpoints: 1 })
+  })
+})
+
+test('what is personal can be erased, and the log still verifies', async () => {
+  const app = await startApp()
+  const [ada, bob] = [await app.newUser(), await app.newUser()]
+  await chainOf(app)
+  const env = { DATABASE_URL: app.installation.databaseUrl }
+  const { code, stdout } = await runCli(env, 'audit', 'erase', ada.email, '--json')
+  expect(code).toBe(0)
+  const { erased } = JSON.parse(stdout)
+  expect(erased).toBeGreaterThan(3)
+
+  const events = await app.eventsOf(ada)
+  const [said, ...before] = events
+  expect(said).toMatchObject({ type: 'PROFILE_UPDATED', metadata: { fields: ['auditLog'] } })
+  expect(before).toHaveLength(erased)
+  for (const event of before)
+    expect(event).toMatchObject({ ipAddress: null, userAgent: null, city: null, country: null, metadata: {} })
+  for (const event of await app.eventsOf(bob)) expect(event.ipAddress).not.toBeNull()
+  expect(await chainOf(app)).toMatchObject({ isIntact: true })
+
+  const verified = await runCli(env, 'audit', 'verify')
+  expect(verified).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^Intact: \d+ events, positions 1 to \d+\./),
+  })
+})
+
+describe('retention', () => {
+  const env = { AUDIT_RETENTION: '30d', AUDIT_CHECKPOINT_INTERVAL: '1m' }
+
+  async function age(app: TestApp) {
+    const ada = await app.newUser()
+    const auditor = await app.auditor()
+    const { edges } = await auditor.call(AuditLogDocument, { scope: 'EVERYONE', first: 2 })
+    const [last, cursor] = edges.map((edge) => edge.cursor)
+    app.clock.advance('2m')
+    await app.operator.sign()
+    app.clock.advance('31d')
+    await app.operator.purge()
+    return { ada, last, cursor }
+  }
+
+  test('removes old events, and leaves a signed stub from which the rest verifies', async () => {
+    const app = await startApp({ env })
+    const { ada, cursor } = await age(app)
+    const { query } = await openDatabase(app.installation)
+    const { rows } = await query('SELECT kind, position::int, jws FROM audit_checkpoints')
+    expect(rows).toMatchObject([{ kind: 'RETENTION' }])
+    expect((await query('SELECT FROM audit_events WHERE position <= $1', [rows[0].position])).rowCount).toBe(0)
+
+    await ada.logIn()
+    const chain = await chainOf(app)
+    expect(chain).toMatchObject({ isIntact: true, unknownKeys: 0 })
+    // Positions go on from there: a cursor is never told twice.
+    const [first] = (await query('SELECT min(position)::int AS position FROM audit_events')).rows
+    expect(first.position).toBe(rows[0].position + 1)
+    expect(chain.signedUpTo).toBe(String(rows[0].position))
+
+    // From a cursor before the stub on, nobody can be told everything.
+    const auditor = await app.auditor()
+    const socket = await openSocket(app.url, { token: auditor.accessToken })
+    const { errors } = await socket.ask(EVENTS, { after: cursor })
+    expect(errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT', issues: [{ path: ['after'] }] } }])
+  })
+
+  test('the stub verifies when the key that signed it has been retired for long', async () => {
+    const app = await startApp({ env })
+    const { ada } = await age(app)
+    const { query } = await openDatabase(app.installation)
+    const [{ kid }] = (await query('SELECT kid FROM audit_checkpoints')).rows
+    const stored = async () => (await query('SELECT sealed_private FROM signing_keys WHERE kid = $1', [kid])).rows[0]
+    const before = await stored()
+    await app.operator.rotateKeys()
+    app.clock.advance('5d')
+    await app.operator.purge()
+    // Its private part is gone.
+    expect((await stored()).sealed_private.length).toBeLessThan(before.sealed_private.length)
+    await ada.logIn()
+    expect(await chainOf(app)).toMatchObject({ isIntact: true, unknownKeys: 0 })
+  })
+
+  test('nobody removes events with a stub of their own', async () => {
+    const app = await startApp({ env })
+    await app.newUser()
+    await chainOf(app)
+    const { query } = await openDatabase(app.installation)
+    await query(`INSERT INTO audit_checkpoints (kind, position, hash, created_at, kid, jws)
+      SELECT 'RETENTION', position, hash, now(), (SELECT kid FROM signing_keys), 'e30.e30.AA' FROM audit_events WHERE position = 3`)
+    const broken = { isIntact: false, firstBreak: { position: '3', reason: 'CHECKPOINT_FORGED' } }
+    expect(await chainOf(app)).toMatchObject(broken)
+    // Nor do we do it for them.
+    app.clock.advance('31d')
+    await app.operator.purge()
+    expect((await query('SELECT FROM audit_events WHERE position <= 3')).rowCount).toBe(3)
+    expect(app.log.problems.splice(0)).toMatchObject([{ message: expect.stringContaining('tampered') }])
+    // Who removes them all the same is found out.
+    await query('DELETE FROM audit_events WHERE position <= 3')
+    expect(await chainOf(app)).toMatchObject(broken)
+  })
+
+  test('what was tampered with is kept: it is evidence', async () => {
+    const app = await startApp({ env })
+    await app.newUser()
+    await chainOf(app)
+    const { tamper, query } = await openDatabase(app.installation)
+    await tamper('UPDATE audit_events SET success = false WHERE position = 2')
+    app.clock.advance('31d')
+    await app.operator.purge()
+    expect((await query('SELECT FROM audit_events WHERE position <= 2')).rowCount).toBe(2)
+    expect(app.log.problems.splice(0)).toMatchObject([{ message: expect.stringContaining('tampered') }])
+  })
+})

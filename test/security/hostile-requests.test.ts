@@ -1,0 +1,123 @@
+// What docs/security-review.md says was tried over the network, where no other test has it.
+import { connect } from 'node:net'
+import { gzipSync } from 'node:zlib'
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
+import { startApp } from '../support/app.js'
+import { RegisterDocument } from '../support/generated/graphql.js'
+import { SUBJECTS } from '../support/mailbox.js'
+
+const app = await startApp({ env: { PUBLIC_URL: 'http://localhost:4999' } })
+const { hostname, port } = new URL(app.url)
+const POST = 'POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
+const HIDDEN = 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n'
+
+afterEach(async () => {
+  expect(await (await fetch(`${app.url}/health/live`)).json()).toEqual({ status: 'live' })
+})
+
+/** Everything that the server says to a connection that sends the text, until it closes it. */
+function tell(text: string): Promise<string> {
+  const socket = connect(Number(port), hostname)
+  onTestFinished(() => void socket.destroy())
+  let answer = ''
+  socket.setEncoding('utf8').on('data', (more) => {
+    answer += more
+  })
+  socket.on('error', () => {})
+  socket.write(text)
+  return new Promise((resolve) => socket.once('close', () => resolve(answer)))
+}
+
+test.each([
+  ['two kinds of length', `content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['two lengths', `content-length: 4\r\ncontent-length: 5\r\n\r\nabcde${HIDDEN}`],
+  ['a length with a sign', `content-length: +5\r\n\r\nabcde${HIDDEN}`],
+  ['a length below zero', `content-length: -1\r\n\r\n${HIDDEN}`],
+  ['a space before the colon', `content-length : 5\r\n\r\nabcde${HIDDEN}`],
+  ['an unknown coding', `transfer-encoding: xchunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['chunks within another coding', `transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['a folded line', `x-a: 1\r\n 2\r\n\r\n${HIDDEN}`],
+  ['a zero byte', `x-request-id: aaaa\0aaaa\r\n\r\n${HIDDEN}`],
+])('A request with %s gets one answer, 400, and hides no other request', async (_, rest) => {
+  const answer = await tell(POST + rest)
+  expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 400'])
+})
+
+test.each([
+  ...['/../../etc/passwd', '//graphql', '/graphql/', '/GRAPHQL', '/graphql;x', '/health%2flive', '/%2e%2e/health'],
+  ...['/constructor', '/__proto__', '//evil.example/', '/health/yoga', 'http://evil.example/health/live'],
+])('The path %s is no other one', async (path) => {
+  expect(await tell(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`)).toMatch(/^HTTP\/1\.1 404 /)
+})
+
+describe('A body', () => {
+  const send = async (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) => {
+    const init = { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body }
+    const response = await fetch(`${app.url}/graphql`, init)
+    return { status: response.status, text: await response.text() }
+  }
+  const logIn = 'mutation ($i: LoginInput!) { login(input: $i) { __typename } }'
+
+  test('that is compressed is not unpacked', async () => {
+    const bomb = new Uint8Array(gzipSync(Buffer.alloc(20_000_000, ' ')))
+    expect((await send(bomb, { 'content-encoding': 'gzip' })).status).toBe(400)
+  })
+
+  test.each([
+    ['objects', '{"a":', '}', 16_000],
+    ['lists', '[', ']', 45_000],
+  ])(
+    'with variables of many %s within each other is refused, and shows little of them',
+    async (_, open, close, depth) => {
+      const { status, text } = await send(
+        `{"query":"${logIn}","variables":{"i":${open.repeat(depth)}1${close.repeat(depth)}}}`,
+      )
+      expect([200, 400]).toContain(status)
+      expect(text).toContain('BAD_USER_INPUT')
+      expect(text.length).toBeLessThan(5000)
+    },
+  )
+
+  test('with the names of prototypes changes none', async () => {
+    const poison = '{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}'
+    const { text } = await send(`${poison},"query":"${logIn}","variables":${poison},"i":${poison}}}}`)
+    expect(text).toContain('BAD_USER_INPUT')
+    for (const name of ['__proto__', 'constructor', 'toString']) {
+      expect((await send(JSON.stringify({ query: '{ __typename }', operationName: name }))).status).toBe(400)
+    }
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined()
+  })
+})
+
+describe('The links and words of a mail', () => {
+  test('come from the settings, whatever host a request names', async () => {
+    const headers = { 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https', forwarded: 'host=evil.example' }
+    const input = app.newAccount()
+    await app.anonymous.with(headers).call(RegisterDocument, { input })
+    const { text, html } = await app.mail(input.email, SUBJECTS.verification)
+    expect(text).toContain('http://localhost:4999/verify-email?token=')
+    expect(text + html).not.toContain('evil.example')
+  })
+
+  test('have no markup or link of the name that somebody gave', async () => {
+    const input = app.newAccount({
+      firstName: '<img src=x onerror=alert(1)>',
+      lastName: '"><a href=https://evil.example>here</a>',
+    })
+    await app.anonymous.call(RegisterDocument, { input })
+    const { text, html } = await app.mail(input.email, SUBJECTS.verification)
+    expect(html).not.toMatch(/<img src=x|<a href=https:\/\/evil/)
+    expect(text + html).not.toContain('https://evil.example')
+  })
+})
+
+test("Cookies that somebody else has planted become nobody's session", async () => {
+  const ada = await app.newUser()
+  const planted = ['refresh', 'csrf', 'device'].map((name) => `portcullis_${name}=planted`).join('; ')
+  const input = { identifier: ada.email, password: ada.password }
+  const query = 'mutation ($input: LoginInput!) { login(input: $input) { __typename } }'
+  const answer = await app.anonymous.post(JSON.stringify({ query, variables: { input } }), { cookie: planted })
+  const given = answer.headers.getSetCookie().map((cookie) => cookie.split(';')[0] ?? '')
+  expect(given.some((cookie) => /^portcullis_refresh=[\w.-]{40,}$/.test(cookie))).toBe(true)
+  expect(given.join()).not.toContain('planted')
+})

@@ -1,0 +1,102 @@
+import { expect, test } from 'vitest'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import { type Answer, expectType } from '../support/client.js'
+import {
+  LoginDocument,
+  RegisterDocument,
+  RequestPasswordResetDocument,
+  ResendVerificationEmailDocument,
+  ResetPasswordDocument,
+  VerifyEmailDocument,
+} from '../support/generated/graphql.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
+
+// An account is locked by its first failure, for a minute.
+const app = await startApp({ env: { LOCKOUT_THRESHOLD: '1', LOCKOUT_DURATION: '1m' } })
+
+let callers = 0
+/** Somebody at an address of her own. */
+const stranger = () => {
+  callers += 1
+  return app.anonymous.with({ 'x-forwarded-for': `203.0.113.${callers}` })
+}
+const requestReset = (email: string) => stranger().execute(RequestPasswordResetDocument, { input: { email } })
+const resend = (email: string) => stranger().execute(ResendVerificationEmailDocument, { input: { email } })
+const register = (email: string) => stranger().execute(RegisterDocument, { input: app.newAccount({ email }) })
+const lock = (identifier: string) => {
+  app.clock.advance('1m')
+  return stranger().execute(LoginDocument, { input: { identifier, password: NEXT_PASSWORD } })
+}
+const established = async () => (await app.newUser()).email
+const waiting = async () => (await app.register()).email
+
+const mailsOf = async (email: string, subject: string) =>
+  (await app.mailsTo(email)).filter((mail) => mail.subject === subject).length
+const eventsOf = async ({ requestId }: Answer<unknown>) =>
+  (await app.allEvents()).filter(({ correlationId }) => correlationId === requestId)
+
+type Ask = (email: string) => Promise<Answer<unknown>>
+type Flood = [mail: string, subject: string, newAddress: () => Promise<string>, ask: Ask, burst: number]
+
+/** What strangers can have sent to anybody. */
+const FLOODS: Flood[] = [
+  ['password-reset', SUBJECTS.reset, established, requestReset, 5],
+  // One of them came with the registration.
+  ['email-verification', SUBJECTS.verification, waiting, resend, 5],
+  ['existing-account', SUBJECTS.existingAccount, established, register, 3],
+  ['account-locked', SUBJECTS.locked, established, lock, 3],
+]
+
+test.each(FLOODS)(
+  '%s: a mailbox gets a few, however many addresses ask',
+  async (mail, subject, newAddress, ask, burst) => {
+    const email = await newAddress()
+    const answers: Answer<unknown>[] = []
+    for (let time = 1; time <= burst + 4; time += 1) answers.push(await ask(email))
+    expect(await mailsOf(email, subject)).toBe(burst)
+
+    const [first, last] = [answers[0], answers.at(-1)] as [Answer<unknown>, Answer<unknown>]
+    const bodyOf = ({ data }: Answer<unknown>) => JSON.stringify(data).replace(/"lockedUntil":"[^"]+"/, '')
+    expect(bodyOf(last)).toBe(bodyOf(first))
+    expect(last.status).toBe(first.status)
+    expect([...last.headers.keys()]).toEqual([...first.headers.keys()])
+    const withheld = { type: 'RATE_LIMIT_EXCEEDED', success: false, metadata: { reason: 'TOO_MANY_MAILS', mail } }
+    expect(await eventsOf(last)).toContainEqual(expect.objectContaining(withheld))
+    expect((await eventsOf(first)).map(({ type }) => type)).not.toContain('RATE_LIMIT_EXCEEDED')
+
+    app.clock.advance('20m')
+    await ask(email)
+    expect(await mailsOf(email, subject)).toBe(burst + 1)
+    app.clock.advance('3h')
+    await app.operator.purge()
+    for (let time = 1; time <= burst + 1; time += 1) await ask(email)
+    expect(await mailsOf(email, subject)).toBe(2 * burst + 1)
+  },
+)
+
+test('the mail that was withheld leaves the link of the one before it good', async () => {
+  const [ada, grace] = [await established(), await waiting()]
+  for (let time = 1; time <= 7; time += 1) await Promise.all([requestReset(ada), resend(grace)])
+  const reset = { token: proofOf(await app.mail(ada, SUBJECTS.reset)).token, newPassword: NEXT_PASSWORD }
+  expectType(await app.anonymous.call(ResetPasswordDocument, { input: reset }), 'ResetPasswordSuccess')
+  const { token } = proofOf(await app.mail(grace, SUBJECTS.verification))
+  expectType(await app.anonymous.call(VerifyEmailDocument, { input: { token } }), 'VerifyEmailSuccess')
+})
+
+test('a mailbox has a quota of each kind, and others have theirs', async () => {
+  const [ada, grace] = [await established(), await established()]
+  for (let time = 1; time <= 6; time += 1) await requestReset(ada)
+  await requestReset(grace)
+  await register(ada)
+  expect(await mailsOf(grace, SUBJECTS.reset)).toBe(1)
+  expect(await mailsOf(ada, SUBJECTS.existingAccount)).toBe(1)
+})
+
+test('spellings of one mailbox share its quota', async () => {
+  const { email } = await app.newUser({ email: 'grace.hopper@gmail.com' })
+  for (let time = 1; time <= 4; time += 1) {
+    await requestReset(email)
+    await requestReset(`gracehopper+${time}@googlemail.com`)
+  }
+  expect(await mailsOf(email, SUBJECTS.reset)).toBe(5)
+})

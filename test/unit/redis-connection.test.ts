@@ -1,0 +1,152 @@
+import { describe, expect, test, vi } from 'vitest'
+import { createConnections, newPrefix, ready, redisOfFile, timed, WAIT } from '../support/redis-connections.js'
+import { freePort, hasRedis } from '../support/redis-server.js'
+
+const redis = await redisOfFile()
+const { lines, begin, connect } = createConnections()
+
+describe.skipIf(!hasRedis)('The connection to Redis', () => {
+  test('nobody waits for a server that is not there, and its password is not logged', async () => {
+    const connection = begin(`redis://:s3cr3t@127.0.0.1:${await freePort()}`)
+    expect(
+      await connection.run(
+        async () => 'redis',
+        () => 'fallback',
+      ),
+    ).toBe('fallback')
+    expect(await connection.isReachable()).toBe(false)
+    let attempts = 0
+    connection.client.on('reconnecting', () => {
+      attempts += 1
+    })
+    await vi.waitFor(() => expect(attempts).toBeGreaterThanOrEqual(3), WAIT)
+    expect(lines).toHaveLength(1)
+    expect(lines[0]).toContain('not reachable')
+    expect(lines.join()).not.toContain('s3cr3t')
+  })
+
+  test('a server that hangs costs one timeout in half a second, not one for each call', async () => {
+    const connection = await connect(redis.url)
+    redis.pause()
+    const ask = () =>
+      connection.run(
+        (client) => client.get('x'),
+        () => 'fallback',
+      )
+    expect(await ask()).toBe('fallback')
+    const elapsed = await timed(async () => {
+      for (let call = 0; call < 200; call += 1) expect(await ask()).toBe('fallback')
+    })
+    expect(elapsed).toBeLessThan(1200)
+    redis.resume()
+    await expect.poll(ask, WAIT).toBeNull()
+    expect(lines.filter((line) => line.includes('not reachable'))).toHaveLength(1)
+    expect(lines.filter((line) => line.includes('reachable again'))).toHaveLength(1)
+  })
+
+  test('an answer that was there while this process was busy is taken, and is no outage', async () => {
+    const connection = await connect(redis.url)
+    const asking = connection.run(
+      (client) => client.get('x'),
+      () => 'fallback',
+    )
+    const until = performance.now() + 600
+    while (performance.now() < until);
+    expect(await asking).toBeNull()
+    expect(lines.filter((line) => line.includes('not reachable'))).toEqual([])
+  })
+
+  test('while a server hangs, a single one of many concurrent calls tries it', async () => {
+    const connection = await connect(redis.url)
+    redis.pause()
+    let tries = 0
+    const ask = () =>
+      connection.run(
+        (client) => {
+          tries += 1
+          return client.get('x')
+        },
+        () => 'fallback',
+      )
+    await ask()
+    await vi.waitFor(async () => {
+      await Promise.all(Array.from({ length: 50 }, ask))
+      expect(tries).toBeGreaterThan(1)
+    }, WAIT)
+    expect(tries).toBe(2)
+    redis.resume()
+  })
+
+  test('a server that was killed and started again is used again', async () => {
+    const connection = await connect(redis.url)
+    const reconnections = vi.fn()
+    connection.onReconnect(reconnections)
+    const outages = connection.outages()
+    await redis.kill()
+    await expect
+      .poll(
+        () =>
+          connection.run(
+            async () => 'redis',
+            () => 'fallback',
+          ),
+        WAIT,
+      )
+      .toBe('fallback')
+    expect(connection.outages()).toBeGreaterThan(outages)
+    await redis.start()
+    await ready(connection)
+    expect(reconnections).toHaveBeenCalledOnce()
+    expect(
+      await connection.run(
+        (client) => client.echo('back'),
+        () => 'fallback',
+      ),
+    ).toBe('back')
+  })
+
+  test('a connection that stays silent is given up, and a new one is made', async () => {
+    const connection = await connect(redis.url)
+    const outages = connection.outages()
+    redis.pause()
+    await vi.waitFor(async () => {
+      await connection.run(
+        (client) => client.get('x'),
+        () => null,
+      )
+      expect(connection.outages()).toBeGreaterThan(outages)
+    }, WAIT)
+    redis.resume()
+    await ready(connection)
+  })
+
+  test('a refused command falls back without an outage', async () => {
+    const connection = await connect(redis.url)
+    const prefix = newPrefix()
+    await redis.admin.set(`${prefix}text`, 'x')
+    const wrong = () =>
+      connection.run(
+        (client) => client.llen(`${prefix}text`),
+        () => -1,
+      )
+    expect([await wrong(), await wrong()]).toEqual([-1, -1])
+    expect(
+      await connection.run(
+        (client) => client.get(`${prefix}text`),
+        () => null,
+      ),
+    ).toBe('x')
+    expect(lines.filter((line) => line.includes('refused'))).toHaveLength(1)
+  })
+
+  test('a closed connection only falls back', async () => {
+    const connection = await connect(redis.url)
+    await connection.close()
+    expect(
+      await connection.run(
+        (client) => client.ping(),
+        () => 'fallback',
+      ),
+    ).toBe('fallback')
+  })
+})
