@@ -132,7 +132,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     isSecure: () => config.isProduction || urls.public().startsWith('https:'),
     hasAccessCookie: config.accessTokenCookie,
   }
-  const server = createHttpServer({
+  const { server, closeUnused } = createHttpServer({
     requestTimeoutMs: config.limits.requestMs,
     ...{ routes, isProduction: config.isProduction, log, readClient, maskError, onResponse: metrics.httpRequest },
     openTransport: (request, head) => createHttpTransport(request, head, transportSettings),
@@ -160,7 +160,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
       await sockets.close()
       services.alerts.close()
       // A connection whose last response has just ended is idle only from then on.
-      const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
+      const sweep = setInterval(closeUnused, SWEEP_MS)
       const cutOff = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
       await closed
       clearInterval(sweep)

@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Exchange } from './exchange.js'
@@ -40,8 +41,14 @@ function route(routes: Routes, exchange: Exchange, path: string): Handler | null
   return null
 }
 
+interface HttpServer {
+  server: Server
+  /** Closes the connections that wait for nothing, those that have not asked for anything yet included. */
+  closeUnused(): void
+}
+
 /** The HTTP server: what every request gets before, and whatever happens after, its route. */
-export function createHttpServer(deps: Deps): Server {
+export function createHttpServer(deps: Deps): HttpServer {
   const { routes, isProduction, requestTimeoutMs, log, readClient, openTransport, maskError, onResponse } = deps
 
   const headers = securityHeaders(isProduction)
@@ -86,5 +93,17 @@ export function createHttpServer(deps: Deps): Server {
     },
     (request, response) => void handle(request, response),
   )
-  return server
+  // Browsers connect ahead of what they may ask for; to Node such a connection is busy until `headersTimeout`.
+  const open = new Set<Socket>()
+  server.on('connection', (socket) => {
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+  })
+  return {
+    server,
+    closeUnused() {
+      server.closeIdleConnections()
+      for (const socket of open) if (socket.bytesRead === 0) socket.destroy()
+    },
+  }
 }

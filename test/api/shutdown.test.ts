@@ -1,6 +1,8 @@
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { PASSWORD } from '../support/app.js'
 import { createClient, expectType } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
@@ -57,6 +59,27 @@ test('On SIGTERM the server answers what is under way, says goodbye to everybody
   expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false)
   expect(isAlive(database)).toBe(false)
   expect(server.output()).not.toMatch(/"level":"(error|fatal)"/)
+})
+
+test('A connection that has asked for nothing, as browsers open them ahead, does not hold the server up', async () => {
+  const server = startProcess(processEnv({ DATA_DIR: makeDataDir() }))
+  const { hostname, port } = new URL(await server.ready)
+  const open = async () => {
+    const socket = connect(Number(port), hostname)
+    onTestFinished(() => void socket.destroy())
+    await once(socket, 'connect')
+    return socket
+  }
+  const asking = await open()
+  const silent = await open()
+  asking.write('GET /health/live HTTP/1.1\r\n')
+  await fetch(`http://${hostname}:${port}/health/live`)
+  server.kill('SIGTERM')
+  await once(silent, 'close')
+  // Not because everything was cut off: what has begun to ask is waited for.
+  expect(asking.closed).toBe(false)
+  asking.destroy()
+  expect(await server.exited).toBe(0)
 })
 
 test('What was answered during the shutdown is there after the next start', async () => {
