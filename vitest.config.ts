@@ -17,7 +17,7 @@ export default defineConfig({
     watch: false,
     // As Node itself: the default import of a CommonJS module is what it exports.
     deps: { interopDefault: false },
-    maxWorkers: 2,
+    maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     setupFiles: ['test/support/loopback-only.ts'],
