@@ -5,6 +5,7 @@ import { measureMemory } from './scenarios/memory.js'
 import { measureOracles } from './scenarios/oracle.js'
 import { profileAll } from './scenarios/profiles.js'
 import { measureQueries } from './scenarios/queries.js'
+import { measureSealing } from './scenarios/sealing.js'
 import { measureStreams } from './scenarios/streams.js'
 import { measureThroughput } from './scenarios/throughput.js'
 import { cleanUp, isCleaningUp } from './support/cleanup.js'
@@ -28,9 +29,8 @@ async function measureAll(options: Options): Promise<{ rows: Row[]; profiles: st
   if (options.only.size === 1 && options.only.has('audit')) return { rows, profiles: '' }
   const environment = await createEnvironment(options)
   // Memory after them: it shows what all the rest has left behind.
-  for (const measure of [measureThroughput, measureAllLogins, measureQueries, measureMemory, measureStreams]) {
-    rows.push(...(await measure(environment)))
-  }
+  const scenarios = [measureThroughput, measureAllLogins, measureSealing, measureQueries, measureMemory, measureStreams]
+  for (const measure of scenarios) rows.push(...(await measure(environment)))
   return { rows, profiles: options.hasProfile ? await profileAll(environment) : '' }
 }
 

@@ -34,17 +34,15 @@ export class EmailNotVerifiedError extends DomainError {
   }
 }
 
-export const PASSWORD_RULES = [
-  'TOO_SHORT',
-  'TOO_LONG',
-  'TOO_GUESSABLE',
-  'COMMON',
-  'SIMILAR_TO_ACCOUNT',
-  'REUSED',
-  'BREACHED',
-  'MISSING_CHARACTER_CLASS',
-] as const
-export type PasswordRule = (typeof PASSWORD_RULES)[number]
+export type PasswordRule =
+  | 'TOO_SHORT'
+  | 'TOO_LONG'
+  | 'TOO_GUESSABLE'
+  | 'COMMON'
+  | 'SIMILAR_TO_ACCOUNT'
+  | 'REUSED'
+  | 'BREACHED'
+  | 'MISSING_CHARACTER_CLASS'
 export interface PasswordViolation {
   rule: PasswordRule
   message: string
@@ -77,8 +75,7 @@ export class InvalidTokenError extends DomainError {
   }
 }
 
-export const REFRESH_FAILURES = ['MISSING', 'INVALID', 'EXPIRED', 'REVOKED', 'REUSED'] as const
-export type RefreshFailure = (typeof REFRESH_FAILURES)[number]
+export type RefreshFailure = 'MISSING' | 'INVALID' | 'EXPIRED' | 'REVOKED' | 'REUSED'
 
 /** The client has to sign in again. */
 export class InvalidRefreshTokenError extends DomainError {

@@ -17,6 +17,7 @@ export interface Environment {
   options: Options
   origin: string
   port: number
+  databaseUrl: string
   /** 0: it has none. */
   inspectorPort: number
   redis: Redis
@@ -105,7 +106,7 @@ export async function createEnvironment(options: Options): Promise<Environment> 
   const { port: helloPort } = await hello.ask<{ port: number }>({})
   const loaders = [startHelper('./load-worker.ts'), startHelper('./load-worker.ts')] as const
   return {
-    ...{ options, origin, port, inspectorPort, redis, hello, helloPort },
+    ...{ options, origin, port, databaseUrl, inspectorPort, redis, hello, helloPort },
     accounts: await createAccounts(databaseUrl, origin),
     argon2: startHelper('./argon2-baseline.js'),
     load: (job) => loaders[0].ask(job),

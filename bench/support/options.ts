@@ -1,6 +1,18 @@
 import { parseArgs } from 'node:util'
 
-const USUAL = ['me', 'refresh', 'sessions', 'login', 'mixed', 'burst', 'queries', 'page', 'memory', 'streams'] as const
+const USUAL = [
+  'me',
+  'refresh',
+  'sessions',
+  'login',
+  'mixed',
+  'burst',
+  'sealing',
+  'queries',
+  'page',
+  'memory',
+  'streams',
+] as const
 export const SCENARIOS = [...USUAL, 'oracle', 'audit'] as const
 export type ScenarioName = (typeof SCENARIOS)[number]
 

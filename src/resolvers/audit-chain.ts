@@ -10,7 +10,7 @@ builder.queryField('auditChain', (t) =>
   t.field({
     description:
       'Proves that no event of the audit log was changed or removed since it was sealed, or names the first that was. ' +
-      'Needs audit:read. Verifies `first` events from the oldest on, or after a cursor of the log.',
+      'Needs audit:read. Verifies `first` events, at most 50,000, from the oldest on, or after a cursor of the log.',
     type: AuditChain,
     args: {
       first: t.arg.int({ required: true, defaultValue: 10_000, validate: z.int().min(1).max(MAX_EVENTS) }),

@@ -25,7 +25,8 @@ builder.prismaObjectFields(AuditEvent, (t) => ({
 
 builder.queryField('auditLog', (t) =>
   t.field({
-    description: 'Security events in commit order, newest first. Scope EVERYONE needs the permission audit:read.',
+    description:
+      'Security events in commit order, newest first. Scope EVERYONE needs the permission audit:read. Pages have 20, at most 100.',
     type: AuditEventConnection,
     args: {
       scope: t.arg({ type: AuditScope, required: true, defaultValue: 'MINE' }),
@@ -58,7 +59,7 @@ builder.queryField('auditLog', (t) =>
 
 builder.queryField('securityOverview', (t) =>
   t.field({
-    description: 'Aggregates for the security dashboard. Needs audit:read.',
+    description: 'Aggregates of the last `hours`, 1 to 2160, for the security dashboard. Needs audit:read.',
     type: SecurityOverview,
     args: {
       hours: t.arg.int({

@@ -15,7 +15,8 @@ import { deliver, rememberDevice } from './sign-in.js'
 
 builder.mutationField('changePassword', (t) =>
   t.withAuth({ signedIn: true }).field({
-    description: 'Changes the password, ends all other sessions and gives the current one new tokens.',
+    description:
+      'Changes the password, ends all other sessions and gives the current one new tokens: in cookies where the request came with those, else in the answer.',
     type: ChangePasswordSuccess,
     args: { input: t.arg({ type: ChangePasswordInput, required: true }) },
     errors: { types: [InvalidCredentialsError, WeakPasswordError] },

@@ -31,7 +31,7 @@ builder.prismaObjectFields(Session, (t) => ({
 
 builder.queryField('sessions', (t) =>
   t.withAuth({ signedIn: true }).field({
-    description: "The signed-in user's sessions, most recently active first.",
+    description: "The signed-in user's sessions, most recently active first. Pages have 20, at most 100.",
     type: SessionConnection,
     args: { ...t.arg.connectionArgs(), includeEnded: t.arg.boolean({ required: true, defaultValue: false }) },
     validate: pageArgs,

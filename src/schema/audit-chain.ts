@@ -29,7 +29,8 @@ export const AuditChain = builder.objectRef<Verification>('AuditChain').implemen
     events: t.exposeInt('events', { description: 'How many events hold.' }),
     checkpoints: t.exposeInt('checkpoints', { description: 'How many signed checkpoints hold.' }),
     unknownKeys: t.exposeInt('unknownKeys', {
-      description: 'How many checkpoints were signed by a key that was withdrawn, and prove nothing.',
+      description:
+        'How many checkpoints were signed by a key that was withdrawn, or is no longer configured, and prove nothing.',
     }),
     signedUpTo: t.string({
       nullable: true,

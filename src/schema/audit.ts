@@ -14,6 +14,7 @@ const AuditEventTypeEnum = builder.enumType('AuditEventType', {
 })
 
 export const RiskLevelEnum = builder.enumType('RiskLevel', {
+  description: 'From LOW over MEDIUM and HIGH to CRITICAL.',
   values: RISK_LEVELS as readonly [RiskLevel, ...RiskLevel[]],
 })
 
@@ -120,13 +121,13 @@ export const SecurityOverview = builder.objectRef<Overview>('SecurityOverview').
   fields: (t) => ({
     from: t.expose('from', { type: 'DateTime' }),
     to: t.expose('to', { type: 'DateTime' }),
-    bucketMinutes: t.exposeInt('bucketMinutes'),
+    bucketMinutes: t.exposeInt('bucketMinutes', { description: 'How long each bucket is.' }),
     buckets: t.expose('buckets', { type: [SecurityBucket] }),
     activeSessions: t.exposeInt('activeSessions'),
     lockedAccounts: t.exposeInt('lockedAccounts'),
     suspiciousIps: t.expose('suspiciousIps', {
       type: [SuspiciousIp],
-      description: 'Addresses with at least 10 failed logins in the window, worst first.',
+      description: 'Addresses with at least 10 failed logins in the window, worst first; at most 100.',
     }),
   }),
 })

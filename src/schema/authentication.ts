@@ -29,7 +29,10 @@ export const Authentication = builder.objectRef<DeliveredAuthentication>('Authen
       nullable: true,
       description: 'Only with TokenDelivery BODY. With COOKIE it is in an HttpOnly cookie and nowhere else.',
     }),
-    refreshExpiresAt: t.expose('refreshExpiresAt', { type: 'DateTime' }),
+    refreshExpiresAt: t.expose('refreshExpiresAt', {
+      type: 'DateTime',
+      description: 'When the session ends at the latest.',
+    }),
     user: t.expose('user', { type: User }),
     session: t.field({ type: Session, resolve: ({ user }) => user.currentSession }),
   }),

@@ -5,9 +5,9 @@ import {
   InvalidCredentialsError,
   InvalidRefreshTokenError,
   InvalidTokenError,
-  PASSWORD_RULES,
   type PasswordViolation,
-  REFRESH_FAILURES,
+  type RefreshFailure as Reason,
+  type PasswordRule as Rule,
   SessionNotFoundError,
   UsernameTakenError,
   WeakPasswordError,
@@ -42,11 +42,23 @@ builder.objectType(AccountLockedError, {
 
 builder.objectType(EmailNotVerifiedError, {
   name: 'EmailNotVerifiedError',
-  description: 'Only after a correct password.',
+  description:
+    'The password is that of a registration that waits for its verification, whether or not the address has an account. Counts as a failed login.',
   interfaces,
 })
 
-const PasswordRule = builder.enumType('PasswordRule', { values: PASSWORD_RULES })
+const PasswordRule = builder.enumType('PasswordRule', {
+  values: {
+    TOO_SHORT: { description: 'Fewer characters than PASSWORD_MIN_LENGTH.' },
+    TOO_LONG: { description: 'More characters than PASSWORD_MAX_LENGTH.' },
+    TOO_GUESSABLE: { description: 'Its zxcvbn score is below PASSWORD_MIN_SCORE.' },
+    COMMON: { description: 'It is among the most common passwords.' },
+    SIMILAR_TO_ACCOUNT: { description: 'It is made of the address, the username or a name of the account.' },
+    REUSED: { description: 'The account has had it lately.' },
+    BREACHED: { description: 'It is known from a data breach.' },
+    MISSING_CHARACTER_CLASS: { description: 'A class of PASSWORD_REQUIRED_CLASSES is missing.' },
+  } satisfies Record<Rule, object>,
+})
 
 const Violation = builder.objectRef<PasswordViolation>('PasswordViolation').implement({
   fields: (t) => ({
@@ -73,11 +85,20 @@ builder.objectType(UsernameTakenError, { name: 'UsernameTakenError', interfaces 
 
 builder.objectType(InvalidTokenError, {
   name: 'InvalidTokenError',
-  description: 'Unknown, used and expired one-time tokens are one and the same to a caller.',
+  description:
+    'Unknown, used and expired one-time tokens, and access tokens that are not valid, are one and the same to a caller.',
   interfaces,
 })
 
-const RefreshFailure = builder.enumType('RefreshFailure', { values: REFRESH_FAILURES })
+const RefreshFailure = builder.enumType('RefreshFailure', {
+  values: {
+    MISSING: { description: 'There was no token, neither in the input nor in the cookie.' },
+    INVALID: { description: 'It is no refresh token of this server, or no longer.' },
+    EXPIRED: { description: 'The session has come to its end by itself.' },
+    REVOKED: { description: 'The session was ended, or the account deactivated.' },
+    REUSED: { description: 'It had been used before: the session has ended with this.' },
+  } satisfies Record<Reason, object>,
+})
 
 builder.objectType(InvalidRefreshTokenError, {
   name: 'InvalidRefreshTokenError',

@@ -29,14 +29,14 @@ export const RegisterInput = builder.inputType('RegisterInput', {
   fields: (t) => ({
     email: t.string({ required: true }),
     password: t.string({ required: true }),
-    username: t.string(),
+    username: t.string({ description: '3 to 32 letters, digits, dots, hyphens or underscores.' }),
     firstName: t.string(),
     lastName: t.string(),
     displayName: t.string(),
     locale: t.string({ description: 'BCP 47; en by default.' }),
     timezone: t.string({ description: 'IANA; UTC by default.' }),
-    termsAccepted: t.boolean({ required: true }),
-    privacyPolicyAccepted: t.boolean({ required: true }),
+    termsAccepted: t.boolean({ required: true, description: 'Must be true.' }),
+    privacyPolicyAccepted: t.boolean({ required: true, description: 'Must be true.' }),
   }),
 })
 

@@ -15,9 +15,9 @@ const contextOf = (kid: string) => `signing-key:${kid}`
 
 export const sealKey = (keys: KeyRing, kid: string, jwk: JWK) => seal(keys.current, JSON.stringify(jwk), contextOf(kid))
 
-/** Null for a key that was stored under a SECRET_KEY that is not configured. */
-export function unsealKey(keys: KeyRing, { kid, sealedPrivate }: SigningKey): JWK | null {
-  const jwk = open(keys.all, sealedPrivate, contextOf(kid))
+/** Null for a key that was stored under a SECRET_KEY that is not configured, or is not `under` one of those. */
+export function unsealKey(keys: KeyRing, { kid, sealedPrivate }: SigningKey, under = keys.all): JWK | null {
+  const jwk = open(under, sealedPrivate, contextOf(kid))
   return jwk === null ? null : JSON.parse(jwk)
 }
 
@@ -52,15 +52,17 @@ export function createStoredKeys({ db, clock, keys, signingKeys, tokenLifetimeMs
 
     /**
      * Removes keys that have been retired for longer than any token lives. Of one that has signed checkpoints, the public
-     * part stays. Returns how many were removed.
+     * part stays. What is kept is sealed anew where it lies under an earlier SECRET_KEY. Returns how many were removed.
      */
     async purge(): Promise<number> {
       const before = new Date(clock.now().getTime() - tokenLifetimeMs - DAY_MS)
       const removed = await db.sql(PURGE, [before])
-      for (const row of await signingKey.findMany({ where: { retiredAt: { lt: before } } })) {
+      for (const row of await signingKey.findMany()) {
         const jwk = unsealKey(keys, row)
-        if (!jwk?.d) continue
-        const data = { sealedPrivate: sealKey(keys, row.kid, publicPartOf(jwk)) }
+        if (!jwk) continue
+        const kept = row.retiredAt && row.retiredAt < before ? publicPartOf(jwk) : jwk
+        if (kept.d === jwk.d && unsealKey(keys, row, [keys.current])) continue
+        const data = { sealedPrivate: sealKey(keys, row.kid, kept) }
         await signingKey.updateMany({ where: { kid: row.kid }, data })
       }
       return removed.length

@@ -3,7 +3,13 @@ import { expect, test } from 'vitest'
 import { PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { TEST_ENVIRONMENT } from '../support/environment.js'
-import { LoginDocument, MeDocument, RefreshDocument, VerifyEmailDocument } from '../support/generated/graphql.js'
+import {
+  AuditChainDocument,
+  LoginDocument,
+  MeDocument,
+  RefreshDocument,
+  VerifyEmailDocument,
+} from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import { expectNoSecrets } from '../support/secrets.js'
 
@@ -67,4 +73,20 @@ test('a new SECRET_KEY before the old one keeps sessions, tokens, codes and wait
   // What the new process signs, the old one accepts.
   const next = before.anonymous.with({ authorization: `Bearer ${authentication.accessToken}` })
   expect(await next.call(MeDocument)).toMatchObject({ email: pending.email })
+})
+
+test('the old SECRET_KEY can go once what is stored was sealed anew: keys still sign, and checkpoints still count', async () => {
+  const [old, next] = [TEST_ENVIRONMENT.SECRET_KEY, 'a-new-key-that-takes-the-place-of-the-old-one']
+  const before = await startApp({ env })
+  const auditor = await before.auditor()
+  expect(await before.allEvents()).not.toEqual([])
+  before.clock.advance('11m')
+  await before.operator.sign()
+  await before.operator.rotateKeys()
+  const both = await startApp({ env: { ...env, SECRET_KEY: `${next},${old}` }, beside: before })
+  await both.operator.purge()
+
+  const after = await startApp({ env: { ...env, SECRET_KEY: next }, beside: before })
+  const chain = await after.anonymous.with({ authorization: `Bearer ${auditor.accessToken}` }).call(AuditChainDocument)
+  expect(chain).toMatchObject({ isIntact: true, unknownKeys: 0, checkpoints: 1 })
 })

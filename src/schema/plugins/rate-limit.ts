@@ -23,7 +23,9 @@ const { Store, getGraphQLRateLimiter } = graphqlRateLimit as unknown as typeof i
 /** As printed in schema.graphql: one for each limit of a field. */
 export const rateLimitDirective = new GraphQLDirective({
   name: 'rateLimit',
-  description: 'At most `max` calls in any `window`, counted by `by`. The defaults in production.',
+  description:
+    'At most `max` calls in any `window`, by default. `by`: address, session or user; a pair such as address+identifier ' +
+    'counts the combination. Besides, every field counts against the general limits (docs/configuration.md).',
   locations: [DirectiveLocation.FIELD_DEFINITION],
   isRepeatable: true,
   args: {
