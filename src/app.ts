@@ -157,12 +157,12 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     async close(): Promise<void> {
       const closed = server.listening ? once(server, 'close') : null
       if (closed) server.close()
-      await sockets.close()
-      services.alerts.close()
       // A connection whose last response has just ended is idle only from then on.
       const sweep = setInterval(closeUnused, SWEEP_MS)
       const cutOff = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
-      await closed
+      const socketsClosed = sockets.close()
+      services.alerts.close()
+      await Promise.allSettled([socketsClosed, closed])
       clearInterval(sweep)
       clearTimeout(cutOff)
       await runtime.close()

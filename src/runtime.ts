@@ -1,5 +1,6 @@
-import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config } from './config.js'
@@ -38,6 +39,7 @@ export interface Urls {
 
 const MIGRATIONS = fileURLToPath(new URL('../prisma/migrations', import.meta.url))
 const OWNER_ONLY = 0o600
+const MIN_SECRET_BYTES = 32
 
 /** Without Redis nothing would tell one process what another has changed: every request asks the database. */
 const NO_CACHE: Cache = {
@@ -50,11 +52,20 @@ const NO_CACHE: Cache = {
 async function secretKeysOf({ secretKeys, dataDir }: Config): Promise<readonly string[]> {
   if (secretKeys) return secretKeys
   const file = join(dataDir, 'secret.key')
-  await mkdir(dataDir, { recursive: true })
-  await writeFile(file, randomBytes(48).toString('base64url'), { mode: OWNER_ONLY, flag: 'wx' }).catch((error) => {
-    if (error.code !== 'EEXIST') throw error
-  })
-  return [(await readFile(file, 'utf8')).trim()]
+  if (!existsSync(file)) {
+    await mkdir(dataDir, { recursive: true })
+    // Whole or not at all, whoever is killed meanwhile; of several that start at once, the first one's.
+    const draft = `${file}.${randomUUID()}`
+    await writeFile(draft, randomBytes(48).toString('base64url'), { mode: OWNER_ONLY, flush: true })
+    await link(draft, file).catch((error) => {
+      if (error.code !== 'EEXIST') throw error
+    })
+    await rm(draft)
+  }
+  const secret = (await readFile(file, 'utf8')).trim()
+  if (Buffer.byteLength(secret) < MIN_SECRET_BYTES)
+    throw new Error(`${file} does not hold a secret: restore or remove it`)
+  return [secret]
 }
 
 const adaptersOf = (
@@ -74,26 +85,58 @@ const adaptersOf = (
   }
 }
 
-/** Everything below HTTP: adapters, services and jobs, connected and migrated. */
+type Ending = () => unknown
+
+/** Ends what was begun, the latest first. What fails keeps nothing else from ending. */
+async function unwind(endings: Ending[], log: Log): Promise<void> {
+  for (let end = endings.pop(); end; end = endings.pop()) {
+    try {
+      await end()
+    } catch (error) {
+      log.error({ err: error }, 'Something did not end as it should')
+    }
+  }
+}
+
+/** Everything below HTTP: adapters, services and jobs, connected and migrated. What fails to begin leaves nothing behind. */
 export async function createRuntime(config: Config, log: Log, urls: Urls, replacements: Replacements = {}) {
+  const endings: Ending[] = []
+  try {
+    return await assemble(config, log, urls, replacements, endings)
+  } catch (error) {
+    await unwind(endings, log)
+    throw error
+  }
+}
+
+async function assemble(config: Config, log: Log, urls: Urls, replacements: Replacements, endings: Ending[]) {
   const clock = replacements.clock ?? { now: () => new Date() }
+  const begun = <T>(part: T, end: (part: T) => unknown): T => {
+    endings.push(() => end(part))
+    return part
+  }
   const secretKeys = await secretKeysOf(config)
-  const embedded = config.database.url ? null : await startEmbeddedPostgres(config.dataDir, log)
+  const embedded = config.database.url
+    ? null
+    : begun(await startEmbeddedPostgres(config.dataDir, log), (database) => database.stop())
   const metrics = createMetrics()
   const url = config.database.url ?? embedded?.url ?? ''
-  const db = connectPostgres({ url, poolSize: config.database.poolSize, log, onQuery: () => metrics.databaseQuery() })
-  const redis = config.redisUrls ? connectRedis(config.redisUrls, log) : null
-  const { closeBus, ...adapters } = adaptersOf(redis, replacements.redisPrefix ?? 'portcullis:', log, metrics.cacheRead)
-  const hasher = createPasswordHasher(config.hashing)
-  const estimator = createPasswordEstimator()
+  const onQuery = () => metrics.databaseQuery()
+  const db = begun(connectPostgres({ url, poolSize: config.database.poolSize, log, onQuery }), (each) => each.close())
+  const redis = config.redisUrls ? begun(connectRedis(config.redisUrls, log), (each) => each.close()) : null
+  const prefix = replacements.redisPrefix ?? 'portcullis:'
+  const { closeBus, ...adapters } = begun(adaptersOf(redis, prefix, log, metrics.cacheRead), (all) => all.closeBus())
+  const hasher = begun(createPasswordHasher(config.hashing), (each) => each.close())
+  const estimator = begun(createPasswordEstimator(), (each) => each.close())
   metrics.watch('hash_queue_depth', 'Passwords that wait to be hashed.', hasher.depth)
 
   const applied = await applyMigrations(db.pool, MIGRATIONS)
   if (applied.length > 0) log.info({ applied }, 'The database was migrated')
-  const jobs = createJobs({ execute: (text, values) => db.pool.query(text, values), log })
-  await jobs.prepare()
+  const execute = (text: string, values?: unknown[]) => db.pool.query(text, values)
+  const jobs = createJobs({ execute, log })
 
-  const smtp = config.mail.smtpUrl ? createSmtpMailer(config.mail.smtpUrl, config.mail.from) : null
+  const { smtpUrl, from } = config.mail
+  const smtp = smtpUrl ? begun(createSmtpMailer(smtpUrl, from), (each) => each.close()) : null
   const mailbox = smtp ? null : createMailbox({ sql: db.sql, clock })
   const breaches = replacements.breaches ?? createBreachChecker(config.passwords.breachCheckUrl)
   const geo = await openGeoLocator(config.geoipDatabase)
@@ -101,6 +144,10 @@ export async function createRuntime(config: Config, log: Log, urls: Urls, replac
     ...{ config, secretKeys, publicUrl: urls.public, frontendUrl: urls.frontend },
     ...{ db, clock, ...adapters, hasher, estimator, breaches, geo, jobs, log },
   })
+  begun(services.feed, (feed) => feed.stop())
+  begun(services.detection, (detection) => detection.stop())
+  begun(jobs, (each) => each.stop())
+  await jobs.prepare()
   await services.signingKeys.prepare()
   metrics.watch('event_subscribers', 'Subscriptions that follow the audit log.', services.feed.subscribers)
 
@@ -110,17 +157,7 @@ export async function createRuntime(config: Config, log: Log, urls: Urls, replac
     applied,
     mailer: smtp ?? (mailbox as NonNullable<typeof mailbox>),
     /** Ends what was begun, the latest first. */
-    async close(): Promise<void> {
-      await jobs.stop()
-      await services.detection.stop()
-      await services.feed.stop()
-      smtp?.close()
-      await Promise.all([hasher.close(), estimator.close()])
-      closeBus()
-      redis?.close()
-      await db.close()
-      await embedded?.stop()
-    },
+    close: () => unwind(endings, log),
   }
 }
 

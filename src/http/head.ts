@@ -42,9 +42,9 @@ export class Head {
   }
 
   /** Sends the head and, if there is one, the whole body. */
-  send(status: number, body?: string): void {
+  send(status: number, body?: string, encoding: BufferEncoding = 'utf8'): void {
     if (this.isHandedOver) this.response.writeHead(status)
     else this.response.writeHead(status, this.fields)
-    this.response.end(body)
+    this.response.end(body, encoding)
   }
 }

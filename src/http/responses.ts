@@ -4,9 +4,11 @@ import type { Head } from './head.js'
 
 /** Sends a whole body at once. */
 export function send(head: Head, status: number, contentType: string, body: string): void {
+  const bytes = Buffer.byteLength(body)
   head.set('content-type', contentType)
-  head.set('content-length', Buffer.byteLength(body))
-  head.send(status, body)
+  head.set('content-length', bytes)
+  // As many bytes as characters: it is all ASCII, which goes out without being looked at sign by sign.
+  head.send(status, body, bytes === body.length ? 'latin1' : 'utf8')
 }
 
 export const sendJson = (head: Head, status: number, body: unknown): void =>

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import { type ExecutionArgs, GraphQLError, getOperationAST } from 'graphql'
 import { CloseCode, type Context as SocketContext, type SubscribePayload } from 'graphql-ws'
 import { type Extra, useServer } from 'graphql-ws/use/ws'
-import { type WebSocket, WebSocketServer } from 'ws'
+import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import { createContext, type Ticket } from '../context.js'
 import { ServiceUnavailableError } from '../errors.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
@@ -48,6 +48,8 @@ type Connection = SocketContext<Params, ConnectionExtra>
 
 const INIT_TIMEOUT_MS = 5_000
 const PING_MS = 15_000
+/** So long may a client take to agree to a close. */
+const CLOSE_TIMEOUT_MS = 2_000
 const MAX_DELAY_MS = 2_147_483_647
 const GOING_AWAY = 1001
 const MAX_UNREAD_BYTES = 1024 * 1024
@@ -95,13 +97,14 @@ async function perform(how: 'execute' | 'subscribe', args: ExecutionArgs): Promi
 export function createWebSocketServer(deps: Deps) {
   const { graphql, services, prisma, clock, maskError, log, readClient, isTrustedOrigin, limits, inFlight } = deps
   const open = createCap(limits.socketsPerAddress)
-  const sockets = new WebSocketServer({
+  const options: ServerOptions & { closeTimeout: number } = {
     noServer: true,
     maxPayload: limits.bodyBytes,
+    closeTimeout: CLOSE_TIMEOUT_MS,
     // One message at a time: between two of them come the requests of others, however many a client sends at once.
     allowSynchronousEvents: false,
-    handleProtocols: (protocols) => (protocols.has('graphql-transport-ws') ? 'graphql-transport-ws' : false),
-  })
+  }
+  const sockets = new WebSocketServer(options)
 
   /** 4401 when the access token expires or its key is withdrawn, 4403 when the session ends. */
   function closeWith(socket: WebSocket, viewer: Viewer): void {

@@ -111,6 +111,8 @@ function findPending(migrations: Migration[], records: MigrationRecord[]): Migra
 async function apply(client: PoolClient, { name, sql, checksum }: Migration): Promise<void> {
   const id = randomUUID()
   await client.query('BEGIN')
+  // The pool's limits are for requests: an index on millions of rows takes its time.
+  await client.query('SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0')
   try {
     await client.query('INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ($1, $2, $3)', [
       id,

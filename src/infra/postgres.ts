@@ -14,9 +14,9 @@ const ATTEMPTS = 4
 
 /** Serialization failure, deadlock, and Prisma's name for both. */
 const RETRYABLE = new Set(['40001', '40P01', 'P2034'])
-/** The database is away or gives no connection: Prisma's codes, PostgreSQL's classes 08 and 57, and the socket's. */
+/** The database is away, overloaded or gives no connection: Prisma's codes, PostgreSQL's, and the socket's. */
 const UNAVAILABLE =
-  /^(P1001|P1002|P1008|P1017|P2024|P2028|08...|57P0.|53300|ECONN\w+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
+  /^(P1001|P1002|P1008|P1017|P2024|P2028|08...|57014|57P0.|53300|55P03|ECONN\w+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
 const UNAVAILABLE_MESSAGE =
   /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|can't reach database server|server closed the connection|unable to start a transaction/i
 

@@ -20,7 +20,8 @@ builder.queryField('auditChain', (t) =>
     resolve: async (_root, { first, after }, { services }) => {
       await services.audit.seal()
       const position = after == null ? 0n : fromCursor(after)
-      if (position === null) throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
+      if (position === null || position > (await services.audit.bounds()).head)
+        throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
       return services.verifyAudit({ from: position + 1n, count: first })
     },
   }),

@@ -33,8 +33,8 @@ const OLDEST_UNSIGNED = `
   WHERE position > (SELECT coalesce(max(position), 0) FROM audit_checkpoints) ORDER BY position LIMIT 1`
 const FIRST_SINCE = 'SELECT min(position) AS position FROM audit_events WHERE occurred_at >= $1::timestamptz'
 const REMOVE_EVENTS = `
-  DELETE FROM audit_events WHERE position IN (
-    SELECT position FROM audit_events WHERE position <= $1::bigint ORDER BY position LIMIT 10000) RETURNING position`
+  DELETE FROM audit_events WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM audit_events WHERE position <= $1::bigint ORDER BY position LIMIT 10000)) RETURNING position`
 const REMOVE_CHECKPOINTS = `
   DELETE FROM audit_checkpoints WHERE position < $1::bigint OR (position = $1::bigint AND kind = 'CHECKPOINT')`
 

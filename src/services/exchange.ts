@@ -1,10 +1,10 @@
-import { InvalidTokenError } from '../errors.js'
+import { DomainError, InvalidTokenError } from '../errors.js'
 import type { Audit } from './audit.js'
 import type { Authentication, Authentications } from './authentications.js'
 import type { Client } from './client.js'
-import type { Database } from './database.js'
-import type { OneTimeTokens } from './one-time-tokens.js'
-import type { Records } from './records.js'
+import type { Database, Transaction } from './database.js'
+import type { FoundToken, OneTimeTokens } from './one-time-tokens.js'
+import type { Records, UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
 
 interface Deps {
@@ -22,20 +22,20 @@ export function createExchange({ db, audit, records, sessions, authentications, 
     async exchange(client: Client, token: string, deviceName: string | null) {
       const found = await oneTimeTokens.find('EXCHANGE', { token })
       const user = found && (await records.freshUser(found.userId))
+      const open = async (tx: Transaction, { id: userId }: UserRecord, token: FoundToken) => {
+        if (!(await oneTimeTokens.claim(tx, token))) return null
+        return sessions.open(tx, client, {
+          ...{ userId, deviceName, rememberMe: false, amr: ['otp'], events: [{ type: 'TOKEN_EXCHANGED' }] },
+          guard: { passwordHash: null, throttleKey: null },
+        })
+      }
       const opened =
         found &&
         user?.isActive &&
-        (await db.transaction(async (tx) => {
-          if (!(await oneTimeTokens.claim(tx, found))) return null
-          return sessions.open(tx, client, {
-            userId: user.id,
-            deviceName,
-            rememberMe: false,
-            amr: ['otp'],
-            events: [{ type: 'TOKEN_EXCHANGED' }],
-            guard: { passwordHash: null, throttleKey: null },
-          })
-        }))
+        (await db
+          .transaction((tx) => open(tx, user, found))
+          // Deactivated meanwhile.
+          .catch((error) => (error instanceof DomainError ? null : Promise.reject(error))))
       if (!opened) {
         await audit.record(db, client, {
           type: 'TOKEN_EXCHANGED',

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { RISK_LEVELS } from '../audit-events.js'
 import type { AuditEvent } from '../generated/prisma/client.js'
 import type { EventBus, Log } from '../ports.js'
@@ -18,6 +19,8 @@ const POLL_MS = 500
 /** Events of one burst are announced, sealed and read together. */
 const GATHER_MS = 10
 const PAGE = 500
+/** A subscription outlives an outage of the database: it looks again. */
+const RETRY_MS = 500
 /** So many recent events are kept for all subscribers together; who lags behind more reads from the database. */
 const RECENT = 2000
 
@@ -128,7 +131,14 @@ export function createFeed({ audit, bus, log }: Deps) {
       await follow()
       let position = after
       while (!signal.aborted) {
-        const { events, upTo } = await since(position, filter)
+        const page = await since(position, filter).catch((error) => {
+          log.warn({ err: error }, 'A subscription waits for the audit log, which cannot be read')
+        })
+        if (!page) {
+          await sleep(RETRY_MS, undefined, { signal }).catch(() => {})
+          continue
+        }
+        const { events, upTo } = page
         for (const event of events) {
           if (signal.aborted) return
           yield event

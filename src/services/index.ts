@@ -94,7 +94,7 @@ export function createServices(deps: ServiceDeps) {
   const mailRequests = createMailRequests({ clock, jobs, keys: keys('mail-request') })
   const sessions = createSessions({ db, clock, audit, records, bus, lifetimes: config.sessions })
   const signingKeys = createSigningKeys({
-    ...{ db, clock, bus, keys: keys('signing-keys'), algorithm, hmacKeys, tokenLifetimeMs, rotationMs },
+    ...{ db, clock, log, bus, keys: keys('signing-keys'), algorithm, hmacKeys, tokenLifetimeMs, rotationMs },
   })
   const storedKeys = createStoredKeys({ db, clock, keys: keys('signing-keys'), signingKeys, tokenLifetimeMs })
   const { checkpointMs: intervalMs, checkpointEvents } = config.audit
@@ -175,7 +175,7 @@ export function createServices(deps: ServiceDeps) {
       ...{ db, clock, audit, accounts, newPasswords, records, sessions, throttle },
     }),
     maintenance: createMaintenance({
-      ...{ db, clock, checkpoints, storedKeys, idleTimeoutMs, historyLength },
+      ...{ db, clock, log, checkpoints, storedKeys },
       auditRetentionMs: config.audit.retentionMs,
     }),
   }

@@ -37,7 +37,6 @@ export interface Credentials {
 interface Candidate extends UserRecord {
   passwordHash: string
   isKnownDevice: boolean
-  hasSessions: boolean
 }
 /** The latest registration that waits for its verification, whether or not the address has an account as well. */
 interface Waiting {
@@ -63,7 +62,6 @@ interface Found {
 const find = (column: 'email_normalized' | 'username_normalized') => `
   WITH account AS (
     SELECT ${USER_COLUMNS}, u.password_hash AS "passwordHash",
-           EXISTS (SELECT FROM sessions WHERE user_id = u.id) AS "hasSessions",
            EXISTS (SELECT FROM sessions WHERE user_id = u.id AND device_fingerprint = $3::text) AS "isKnownDevice"
     FROM users u WHERE u.${column} = $1::text AND u.pending_until IS NULL
   ), waiting AS (
@@ -151,7 +149,7 @@ export function createLogin(deps: Deps) {
     input: Credentials,
   ): Promise<Authentication> {
     const rehashed = hasher.needsRehash(account.passwordHash) ? await hasher.hash(input.password) : null
-    const isNewDevice = account.hasSessions && !account.isKnownDevice
+    const isNewDevice = account.lastLoginAt !== null && !account.isKnownDevice
     const device = describeDevice(client.userAgent)
     const events: AuditEntry[] = [{ type: 'LOGIN_SUCCEEDED', metadata: { method: 'password' } }]
     if (isNewDevice) events.push({ type: 'NEW_DEVICE', metadata: { device: device.name } })
@@ -173,7 +171,7 @@ export function createLogin(deps: Deps) {
             return session
           })
         : await sessions.open(db, client, request)
-    const { passwordHash: _, hasSessions: __, isKnownDevice: ___, ...user } = account
+    const { passwordHash: _, isKnownDevice: __, ...user } = account
     return authentications.issue({ ...user, lastLoginAt: clock.now() }, opened.session, opened.refreshToken)
   }
 

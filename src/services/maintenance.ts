@@ -1,4 +1,4 @@
-import type { Clock } from '../ports.js'
+import type { Clock, Log } from '../ports.js'
 import type { AuditCheckpoints } from './audit-checkpoints.js'
 import type { Database } from './database.js'
 import type { StoredKeys } from './stored-keys.js'
@@ -6,78 +6,79 @@ import type { StoredKeys } from './stored-keys.js'
 interface Deps {
   db: Database
   clock: Clock
+  log: Log
   checkpoints: AuditCheckpoints
   storedKeys: StoredKeys
-  idleTimeoutMs: number
   auditRetentionMs: number
-  historyLength: number
 }
 
-/** How many rows of each kind were removed. */
-export type Purged = Record<
-  | 'oneTimeTokens'
-  | 'sessions'
-  | 'registrations'
-  | 'loginThrottles'
-  | 'mailQuotas'
-  | 'passwordHistory'
-  | 'auditEvents'
-  | 'signingKeys'
-  | 'mailbox',
-  number
->
+interface Expiry {
+  table: string
+  /** What is removed; $1 is a time. */
+  condition: string
+  /** How long ago that time is. */
+  ageMs: number
+}
 
 const DAY_MS = 86_400_000
-/** An ended session is still listed, and its refresh tokens still recognised, for so long. */
-const ENDED_SESSIONS_MS = 30 * DAY_MS
-const THROTTLE_MS = DAY_MS
-const MAILBOX_MS = 7 * DAY_MS
 
-const EXPIRE_SESSIONS = `
-  UPDATE sessions SET ended_at = least(expires_at, last_activity_at + make_interval(secs => $2::float8)), end_reason = 'EXPIRED'
-  WHERE ended_at IS NULL AND (expires_at <= $1::timestamptz OR last_activity_at <= $1::timestamptz - make_interval(secs => $2::float8))`
-const OLD_PASSWORDS = `
-  WITH ranked AS (
-    SELECT id, row_number() OVER (PARTITION BY user_id ORDER BY created_at DESC) AS rank FROM password_history
-  ), gone AS (DELETE FROM password_history WHERE id IN (SELECT id FROM ranked WHERE rank > $1::int) RETURNING 1)
+/** By what an answer calls it. Until a session is removed it is still listed, and its refresh tokens recognised. */
+const EXPIRIES = {
+  oneTimeTokens: { table: 'one_time_tokens', condition: 'expires_at < $1', ageMs: DAY_MS },
+  sessions: { table: 'sessions', condition: 'expires_at < $1', ageMs: 30 * DAY_MS },
+  registrations: { table: 'users', condition: 'pending_until < $1', ageMs: 0 },
+  loginThrottles: {
+    table: 'login_throttles',
+    condition: 'last_failure_at < $1 AND (locked_until IS NULL OR locked_until < $1)',
+    ageMs: DAY_MS,
+  },
+  mailQuotas: { table: 'mail_quotas', condition: 'full_at < $1', ageMs: 0 },
+  mailbox: { table: 'mailbox_messages', condition: 'sent_at < $1', ageMs: 7 * DAY_MS },
+} as const satisfies Record<string, Expiry>
+
+/** How many rows of each kind were removed. */
+export type Purged = Record<keyof typeof EXPIRIES | 'auditEvents' | 'signingKeys', number>
+
+/** So many go by one statement: each is short, however much there is to do. */
+const BATCH = 1000
+const remove = ({ table, condition }: Expiry) => `
+  WITH gone AS (
+    DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE ${condition} LIMIT ${BATCH})) RETURNING 1)
   SELECT count(*)::int AS count FROM gone`
 
-export function createMaintenance({ db, clock, checkpoints, storedKeys, ...settings }: Deps) {
+export function createMaintenance({ db, clock, log, checkpoints, storedKeys, auditRetentionMs }: Deps) {
+  async function removeAll(expiry: Expiry, before: Date): Promise<number> {
+    for (let removed = 0; ; ) {
+      const [row] = await db.sql<{ count: number }>(remove(expiry), [before])
+      removed += row?.count ?? 0
+      if ((row?.count ?? 0) < BATCH) return removed
+    }
+  }
+
   return {
-    /** Removes what has expired. Safe to run at any time, by several processes at once. */
+    /**
+     * Removes what has expired. Safe to run at any time, by several processes at once. What fails keeps nothing else from
+     * going, and is thrown at the end.
+     */
     async purge(): Promise<Purged> {
-      const now = clock.now()
-      const before = (ageMs: number) => new Date(now.getTime() - ageMs)
-      const { prisma } = db
-      await db.sql(EXPIRE_SESSIONS, [now, settings.idleTimeoutMs / 1000])
-      const [oneTimeTokens, sessions, registrations, loginThrottles, mailQuotas, auditEvents, keys, mailbox] =
-        await Promise.all([
-          prisma.oneTimeToken.deleteMany({ where: { expiresAt: { lt: before(DAY_MS) } } }),
-          prisma.session.deleteMany({ where: { endedAt: { lt: before(ENDED_SESSIONS_MS) } } }),
-          prisma.user.deleteMany({ where: { pendingUntil: { lt: now } } }),
-          prisma.loginThrottle.deleteMany({
-            where: {
-              lastFailureAt: { lt: before(THROTTLE_MS) },
-              OR: [{ lockedUntil: null }, { lockedUntil: { lt: now } }],
-            },
-          }),
-          prisma.mailQuota.deleteMany({ where: { fullAt: { lt: now } } }),
-          checkpoints.removeBefore(before(settings.auditRetentionMs)),
-          storedKeys.purge(),
-          prisma.mailboxMessage.deleteMany({ where: { sentAt: { lt: before(MAILBOX_MS) } } }),
-        ])
-      const [passwords] = await db.sql<{ count: number }>(OLD_PASSWORDS, [Math.max(1, settings.historyLength)])
-      return {
-        oneTimeTokens: oneTimeTokens.count,
-        sessions: sessions.count,
-        registrations: registrations.count,
-        loginThrottles: loginThrottles.count,
-        mailQuotas: mailQuotas.count,
-        passwordHistory: passwords?.count ?? 0,
-        auditEvents,
-        signingKeys: keys,
-        mailbox: mailbox.count,
+      const before = (ageMs: number) => new Date(clock.now().getTime() - ageMs)
+      const steps: Record<string, () => Promise<number>> = {
+        auditEvents: () => checkpoints.removeBefore(before(auditRetentionMs)),
+        signingKeys: storedKeys.purge,
       }
+      for (const [name, expiry] of Object.entries(EXPIRIES)) steps[name] = () => removeAll(expiry, before(expiry.ageMs))
+      const purged: Record<string, number> = {}
+      let failure: unknown
+      for (const [name, step] of Object.entries(steps)) {
+        try {
+          purged[name] = await step()
+        } catch (error) {
+          failure ??= error
+          log.warn({ err: error, kind: name }, 'What has expired could not be removed')
+        }
+      }
+      if (failure) throw failure
+      return purged as Purged
     },
   }
 }

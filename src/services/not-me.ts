@@ -45,6 +45,8 @@ export function createNotMe(deps: Deps) {
       await tx.prisma.oneTimeToken.updateMany({ where: { userId, usedAt: null }, data: { usedAt: now } })
       await tx.afterCommit(() => records.forget({ userIds: [userId] }))
       const ended = await sessions.end(tx, client, userId, 'TERMINATED')
+      // Whoever it was is told as a new device when he comes again.
+      await tx.prisma.session.updateMany({ where: { userId }, data: { deviceFingerprint: '' } })
       const metadata = { reason: 'NOT_ME', terminatedSessions: ended.length }
       await audit.record(tx, client, { type: 'PASSWORD_RESET_REQUESTED', userId, metadata })
       const user = await accounts.findById(tx, userId)

@@ -33,6 +33,11 @@ interface Deps {
   historyLength: number
 }
 
+/** Those of an account's passwords that count no longer. */
+const FORGET_OLD = `
+  DELETE FROM password_history WHERE user_id = $1::uuid AND id NOT IN (
+    SELECT id FROM password_history WHERE user_id = $1::uuid ORDER BY created_at DESC LIMIT $2::int)`
+
 export function createPasswords(deps: Deps) {
   const { db, clock, audit, accounts, records, sessions, authentications, throttle, mails, oneTimeTokens } = deps
   const { mailRequests, policy, newPasswords, hasher, historyLength } = deps
@@ -59,6 +64,7 @@ export function createPasswords(deps: Deps) {
     })
     if (count === 0) return false
     await tx.prisma.passwordHistory.create({ data: { userId, passwordHash: next.hash, createdAt: now } })
+    await tx.sql(FORGET_OLD, [userId, Math.max(1, historyLength)])
     await next.settle(tx, userId)
     await tx.prisma.oneTimeToken.updateMany({
       where: { userId, purpose: 'PASSWORD_RESET', usedAt: null },

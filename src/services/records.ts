@@ -79,13 +79,13 @@ function revive<T>(source: Source<T>, record: T): T {
 
 const DECODED_TEXTS = 1000
 /** What cached texts say. The text is asked for on every request all the same: this only saves reading it again. */
-const decoded = new LRUCache<string, CachedRecord>({ max: DECODED_TEXTS })
+const decoded = new LRUCache<string, { text: string; record: CachedRecord }>({ max: DECODED_TEXTS })
 
-function decode<T extends CachedRecord>(source: Source<T>, text: string): T {
-  const known = decoded.get(text) as T | undefined
-  if (known) return known
-  const record = revive(source, JSON.parse(text) as T)
-  decoded.set(text, Object.freeze(record) as T)
+function decode<T extends CachedRecord>(source: Source<T>, key: string, text: string): T {
+  const known = decoded.get(key)
+  if (known?.text === text) return known.record as T
+  const record: T = Object.freeze(revive(source, JSON.parse(text) as T))
+  decoded.set(key, { text, record })
   return record
 }
 
@@ -98,7 +98,7 @@ async function load(cache: Cache, sql: Sql, keys: readonly string[]): Promise<(C
     keys.forEach((key, index) => {
       if (!key.startsWith(source.prefix)) return
       const text = cached[index]
-      if (text) found.set(key, decode(source, text))
+      if (text) found.set(key, decode(source, key, text))
       else missing.push(key.slice(source.prefix.length))
     })
     if (missing.length === 0) return

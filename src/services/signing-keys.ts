@@ -3,13 +3,14 @@ import type { JwtAlgorithm, VerificationKey } from '../crypto/jwt.js'
 import type { KeyRing } from '../crypto/key-ring.js'
 import { sha256 } from '../crypto/secrets.js'
 import type { SigningKey } from '../generated/prisma/client.js'
-import type { Clock, EventBus } from '../ports.js'
+import type { Clock, EventBus, Log } from '../ports.js'
 import type { Database, Transaction } from './database.js'
 import { publicPartOf, sealKey, unsealKey } from './stored-keys.js'
 
 interface Deps {
   db: Database
   clock: Clock
+  log: Log
   bus: EventBus
   keys: KeyRing
   algorithm: JwtAlgorithm
@@ -51,13 +52,17 @@ const UNKNOWN_KID_RELOAD_MS = 100
 const WATCH_MS = 500
 /** Beyond its last token: another process may sign with a retired key until it notices, and clocks differ. */
 const OVERLAP_MS = 60_000
+const UNREADABLE = 'was stored under a SECRET_KEY that is not configured'
 
 /** The keys of access tokens: made and stored encrypted at first start, rotated with overlap, withdrawn at once. */
-export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, tokenLifetimeMs, rotationMs }: Deps) {
+export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: Deps) {
+  const { algorithm, hmacKeys, tokenLifetimeMs, rotationMs } = settings
   const isFixed = algorithm === 'HS256'
   let loaded: readonly LoadedKey[] = isFixed ? hmacKeys.map(hmacKey) : []
   let loadedAt = Number.NEGATIVE_INFINITY
   let loading: Promise<void> | undefined
+  /** A server does not start without the key that signs. */
+  let isPrepared = false
   /** Who is told when a key is withdrawn, by its `kid`. */
   const watchers = new Map<string, Set<() => void>>()
   let watch: NodeJS.Timeout | undefined
@@ -68,9 +73,14 @@ export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, t
     loadedAt = Number.NEGATIVE_INFINITY
   })
 
-  async function loadRow(row: SigningKey): Promise<LoadedKey> {
+  /** Null for one that cannot be read, which is no reason to refuse what others have signed. */
+  async function loadRow(row: SigningKey): Promise<LoadedKey | null> {
     const jwk = unsealKey(keys, row)
-    if (!jwk) throw new Error(`Signing key ${row.kid} was stored under a SECRET_KEY that is not configured`)
+    if (!jwk) {
+      if (!isPrepared && !row.retiredAt) throw new Error(`Signing key ${row.kid} ${UNREADABLE}`)
+      log.error({ kid: row.kid }, `A signing key ${UNREADABLE}`)
+      return null
+    }
     const publicJwk = row.publicJwk as JWK
     // Not the public key that stands beside it: who can write to the database could put his own there.
     const [key, signingKey] = await Promise.all([importJWK(publicPartOf(jwk), algorithm), importJWK(jwk, algorithm)])
@@ -96,7 +106,7 @@ export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, t
       const key = known(row.kid)
       return key ? { ...key, isRetired: row.retiredAt !== null } : loadRow(row)
     })
-    loaded = await Promise.all(read)
+    loaded = (await Promise.all(read)).filter((key) => key !== null)
     if (seen !== changes) return load()
     loadedAt = startedAt
     for (const [kid, listeners] of watchers) {
@@ -151,6 +161,7 @@ export function createSigningKeys({ db, clock, bus, keys, algorithm, hmacKeys, t
     /** Makes the first key where there is none. Call before serving. */
     async prepare(): Promise<void> {
       await notOlderThan(0)
+      isPrepared = true
       if (loaded.some((key) => !key.isRetired)) return
       await change(async (tx) => (await current(tx))?.kid ?? create(tx))
     },

@@ -63,6 +63,14 @@ describe('signing in from a device that was not seen before', () => {
     expect(mail.text).toContain('198.51.100.20')
   })
 
+  test('is told also when the account was not used for so long that nothing is left of its sessions', async () => {
+    const ada = await app.newUser()
+    app.clock.advance('60d')
+    await app.operator.purge()
+    await ada.logIn({}, on('chromeOnWindows'))
+    expect(await subjectsTo(ada.email)).toEqual([SUBJECTS.newDevice])
+  })
+
   test.each([
     ['the first device of an account', async () => app.newUser()],
     [

@@ -82,6 +82,24 @@ test('A connection that has asked for nothing, as browsers open them ahead, does
   expect(await server.exited).toBe(0)
 })
 
+test('A WebSocket whose client does not answer is not waited for as long as WebSockets usually are', async () => {
+  const server = startProcess(processEnv({ DATA_DIR: makeDataDir() }))
+  const { hostname, port } = new URL(await server.ready)
+  const socket = connect(Number(port), hostname)
+  onTestFinished(() => void socket.destroy())
+  const fields = [
+    ...['GET /graphql HTTP/1.1', 'host: localhost', 'connection: upgrade', 'upgrade: websocket'],
+    ...['sec-websocket-version: 13', 'sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA=='],
+    'sec-websocket-protocol: graphql-transport-ws',
+  ]
+  socket.write(`${fields.join('\r\n')}\r\n\r\n`)
+  await once(socket, 'data')
+  const killedAt = performance.now()
+  server.kill('SIGTERM')
+  expect(await server.exited).toBe(0)
+  expect(performance.now() - killedAt).toBeLessThan(20_000)
+})
+
 test('What was answered during the shutdown is there after the next start', async () => {
   const dataDir = makeDataDir()
   const env = processEnv({ DATA_DIR: dataDir, REQUIRE_VERIFIED_EMAIL: 'false' })

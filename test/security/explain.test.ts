@@ -140,6 +140,8 @@ async function useEverything(): Promise<void> {
   })
   await (await ada.logIn({ password: 'under nine grey bridges 4' })).call(LogoutDocument)
   await untilJudged(app)
+  await app.operator.purge()
+  await app.operator.sign()
 }
 
 /** Where a plan reads a whole table that grows. */

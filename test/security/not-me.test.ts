@@ -233,5 +233,10 @@ describe('the link', () => {
     await press(tokenOf(await app.mail(ada.email, SUBJECTS.newDevice)))
     for (let time = 1; time <= 5; time += 1) await elsewhere.call(LoginDocument, { input })
     expectType(await browser.call(LoginDocument, { input }), 'AccountLockedError')
+    // Should he get hold of the next password as well, that is news again.
+    const { token } = proofOf(await app.mail(ada.email, SUBJECTS.reset))
+    await app.anonymous.call(ResetPasswordDocument, { input: { token, newPassword: NEXT_PASSWORD } })
+    await elsewhere.call(LoginDocument, { input: { ...input, password: NEXT_PASSWORD, tokenDelivery: 'BODY' } })
+    expect(await app.eventsOf(ada, { types: ['NEW_DEVICE'] })).toHaveLength(2)
   })
 })

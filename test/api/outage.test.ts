@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest'
+import { startApp } from '../support/app.js'
+import { runCli } from '../support/cli.js'
+import { expectType } from '../support/client.js'
+import { openDatabase } from '../support/database.js'
+import { lockDatabase } from '../support/database-lock.js'
+import { startDatabaseProxy } from '../support/database-proxy.js'
+import { eventually } from '../support/eventually.js'
+import {
+  AuditLogDocument,
+  ExchangeTokenDocument,
+  MeDocument,
+  VerifyEmailDocument,
+} from '../support/generated/graphql.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
+import { freePort, hasRedis, startRedis } from '../support/redis-server.js'
+import { type Result, serverSentEvents } from '../support/streams.js'
+
+const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
+/** More than the buffers between two sockets take, so that the server has to wait for the reader in the midst of it. */
+const EVENTS = 4000
+const FILL = `
+  INSERT INTO audit_inbox (type, occurred_at, success, risk_level, user_id, metadata)
+  SELECT 'PROFILE_UPDATED', now(), true, 'HIGH', $1, jsonb_build_object('number', n, 'text', repeat('x', 4000))
+  FROM generate_series(1, ${EVENTS}) AS n`
+
+test('A subscription that replays outlives an outage of the database, without a gap', async () => {
+  const app = await startApp({ env: ISSUER })
+  const ada = await app.newUser()
+  const { edges } = await ada.call(AuditLogDocument, { first: 1 })
+  const { query } = await openDatabase(app.installation)
+  await query(FILL, [ada.id])
+
+  const proxy = await startDatabaseProxy(app.installation.databaseUrl)
+  const server = await startApp({ env: { ...ISSUER, DATABASE_URL: proxy.url }, beside: app })
+  const response = await fetch(`${server.url}/graphql`, {
+    method: 'POST',
+    headers: {
+      ...{ 'content-type': 'application/json', accept: 'text/event-stream' },
+      authorization: `Bearer ${ada.accessToken}`,
+    },
+    body: JSON.stringify({
+      query: 'subscription ($after: String) { securityAlerts(after: $after) { node { metadata } } }',
+      variables: { after: edges[0]?.cursor },
+    }),
+  })
+  const isWaiting = () => server.log.lines.some((line) => line.includes('waits for the audit log'))
+  const numbers: number[] = []
+  let restored: Promise<void> | undefined
+  for await (const { result } of serverSentEvents(response) as AsyncGenerator<{ result?: Result }>) {
+    if (!result) continue
+    numbers.push(result.data.securityAlerts.node.metadata.number)
+    if (numbers.length === 1) {
+      proxy.cut()
+      restored = eventually(isWaiting).toBe(true).then(proxy.restore)
+    }
+    if (numbers.length === EVENTS) break
+  }
+  await restored
+  expect(numbers).toEqual(Array.from({ length: EVENTS }, (_, index) => index + 1))
+  server.log.problems.length = 0
+})
+
+test('What waits too long for a lock was not done, and is worth another try', async () => {
+  const app = await startApp()
+  const ada = await app.newUser()
+  const lock = await lockDatabase(app.installation, 'LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE')
+  const refused = await ada.refusal('mutation { terminateAllSessions { __typename } }')
+  expect(refused).toMatchObject({ status: 503, code: 'SERVICE_UNAVAILABLE' })
+  await lock.release()
+})
+
+test('An account that is deactivated while its exchange token is taken in opens no session', async () => {
+  const app = await startApp()
+  const account = await app.register()
+  const { token } = proofOf(await app.mail(account.email, SUBJECTS.verification))
+  const verified = await app.anonymous.call(VerifyEmailDocument, { input: { token } })
+  const { exchangeToken } = expectType(verified, 'VerifyEmailSuccess')
+  const lock = await lockDatabase(
+    app.installation,
+    `UPDATE users SET is_active = false WHERE email = '${account.email}'`,
+  )
+  const answer = app.anonymous.call(ExchangeTokenDocument, { input: { token: exchangeToken, tokenDelivery: 'BODY' } })
+  await lock.untilWaiting(1)
+  await lock.release()
+  expectType(await answer, 'InvalidTokenError')
+})
+
+test('A signing key of another SECRET_KEY does not keep a server from verifying those that it can read', async () => {
+  const one = await startApp({ env: ISSUER })
+  const ada = await one.newUser()
+  const SECRET_KEY = 'a-new-key-that-only-the-other-one-has-got'
+  await expect(startApp({ env: { ...ISSUER, SECRET_KEY }, beside: one })).rejects.toThrow(
+    'was stored under a SECRET_KEY',
+  )
+  const keys = `${SECRET_KEY},the-tests-share-one-key-and-it-is-no-secret`
+  const two = await startApp({ env: { ...ISSUER, SECRET_KEY: keys }, beside: one })
+  await two.operator.rotateKeys()
+  one.clock.advance('2s')
+  expect(await ada.call(MeDocument)).toMatchObject({ id: ada.id })
+  expect(one.log.problems).not.toEqual([])
+  one.log.problems.length = 0
+})
+
+test.skipIf(!hasRedis)('The command line ends when the database is away, also with a Redis', async () => {
+  const redis = await startRedis()
+  const DATABASE_URL = `postgresql://postgres@127.0.0.1:${await freePort()}/none`
+  const { code, stderr } = await runCli({ DATABASE_URL, REDIS_URL: redis.url }, 'user', 'list')
+  expect(code).toBe(1)
+  expect(stderr).toContain('ECONNREFUSED')
+})
