@@ -52,6 +52,7 @@ export const AUDIT_BREAKS = {
   CHANGED: 'The event, its place or its hash was changed.',
   PERSONAL_DATA_CHANGED: 'The address, user agent, place or metadata of the event was changed.',
   CHECKPOINT_MISMATCH: 'A signed checkpoint says otherwise: the log was rewritten.',
-  CHECKPOINT_FORGED: 'The signature of the checkpoint is not valid.',
+  CHECKPOINT_FORGED: 'The signature of the checkpoint is not valid, or by a key that is not ours.',
+  CHECKPOINT_MISSING: 'A signed checkpoint is missing.',
 } as const
 export type AuditBreakReason = keyof typeof AUDIT_BREAKS

@@ -46,7 +46,7 @@ export function addKeyCommands(program: Command): void {
       ),
     )
     .action(async (revoked: string, _options, command: Command) => {
-      const kid = await withInstallation(({ services }) => services.signingKeys.revoke(revoked))
+      const kid = await withInstallation(({ services }) => services.revokeKey(revoked))
       print(command, { revoked, kid }, `Servers refuse the key ${revoked} within a second. The key ${kid} signs.`)
     })
 }

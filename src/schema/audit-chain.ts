@@ -28,10 +28,6 @@ export const AuditChain = builder.objectRef<Verification>('AuditChain').implemen
     firstBreak: t.field({ type: AuditBreak, nullable: true, resolve: ({ broken }) => broken }),
     events: t.exposeInt('events', { description: 'How many events hold.' }),
     checkpoints: t.exposeInt('checkpoints', { description: 'How many signed checkpoints hold.' }),
-    unknownKeys: t.exposeInt('unknownKeys', {
-      description:
-        'How many checkpoints were signed by a key that was withdrawn, or is no longer configured, and prove nothing.',
-    }),
     signedUpTo: t.string({
       nullable: true,
       description: 'The last position, decimal, that a signature stands for. What comes later is only chained.',

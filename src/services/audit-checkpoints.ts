@@ -18,10 +18,8 @@ interface Deps {
   intervalMs: number
 }
 
-/** A link as a checkpoint holds it. UNKNOWN: the key was withdrawn, or is no longer configured. */
-type Standing = 'VALID' | 'FORGED' | 'UNKNOWN'
-
-const TYPE = 'portcullis-audit+jws'
+/** What a signed place of the audit log is, by the `typ` of its header. */
+export const AUDIT_STATEMENT = 'portcullis-audit+jws'
 const INSERT = `
   INSERT INTO audit_checkpoints (kind, position, hash, created_at, kid, jws)
   VALUES ($1::audit_checkpoint_kind, $2::bigint, $3, $4::timestamptz, $5::text, $6::text) ON CONFLICT DO NOTHING`
@@ -41,6 +39,8 @@ const REMOVE_CHECKPOINTS = `
 /** Signed statements about the chain of audit events, by the key that signs access tokens. */
 export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys, intervalMs }: Deps) {
   const { auditCheckpoint } = db.prisma
+  /** The furthest signed place that this process has seen. */
+  let seen = 0n
 
   const statementOf = (kind: AuditCheckpointKind, { position, hash }: Link, at: Date) => ({
     ...{ kind, position: position.toString(), hash: Buffer.from(hash).toString('hex'), at: at.toISOString() },
@@ -49,18 +49,19 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
   async function sign(kind: AuditCheckpointKind, link: Link): Promise<void> {
     const at = clock.now()
     const signer = await signingKeys.signer()
-    const jws = await signStatement(TYPE, statementOf(kind, link, at), signer)
+    const jws = await signStatement(AUDIT_STATEMENT, statementOf(kind, link, at), signer)
     await db.sql(INSERT, [kind, link.position.toString(), link.hash, at, signer.kid, jws])
+    if (link.position > seen) seen = link.position
     // Kept elsewhere, the log lines show an end of the chain that was cut off.
     log.info({ position: link.position.toString(), jws }, 'The audit log was signed')
   }
 
-  async function standingOf(checkpoint: AuditCheckpoint): Promise<Standing> {
+  /** Whether a key of ours has signed it. One that nobody knows proves nothing, whoever says that it was ours. */
+  async function isGenuine(checkpoint: AuditCheckpoint): Promise<boolean> {
     const { kind, kid, jws, createdAt } = checkpoint
     const key = await storedKeys.find(kid)
-    if (!key) return 'UNKNOWN'
-    const signed = await readStatement(TYPE, jws, key)
-    return isDeepStrictEqual(signed, statementOf(kind, checkpoint, createdAt)) ? 'VALID' : 'FORGED'
+    const signed = key && (await readStatement(AUDIT_STATEMENT, jws, key))
+    return isDeepStrictEqual(signed, statementOf(kind, checkpoint, createdAt))
   }
 
   /** From where the log can be told: what retention has left, or null for the first event. */
@@ -71,9 +72,9 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
   }
 
   async function isForged(checkpoint: AuditCheckpoint): Promise<boolean> {
-    const isForgery = (await standingOf(checkpoint)) === 'FORGED'
-    if (isForgery) raiseAlarm({ position: checkpoint.position, reason: 'CHECKPOINT_FORGED' })
-    return isForgery
+    if (await isGenuine(checkpoint)) return false
+    raiseAlarm({ position: checkpoint.position, reason: 'CHECKPOINT_FORGED' })
+    return true
   }
 
   /** Whether everything between two places is as it was sealed. It is worth a signature only then. */
@@ -85,20 +86,18 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
     return !step.value
   }
 
-  /** The last place that is known to be true: signed by a key of ours, or where the log begins. Null: there is a forgery. */
+  /** The last place that a signature stands for, or where the log begins. Null: there is a forgery. */
   async function lastSigned(): Promise<Link | null> {
-    const begin = await stub()
-    for (let before: bigint | undefined; ; ) {
-      const where = {
-        kind: 'CHECKPOINT',
-        position: { gt: begin?.position ?? 0n, ...(before && { lt: before }) },
-      } as const
-      const checkpoint = (await auditCheckpoint.findFirst({ where, orderBy: { position: 'desc' } })) ?? begin
-      if (!checkpoint) return GENESIS
-      if (await isForged(checkpoint)) return null
-      if (checkpoint === begin || (await standingOf(checkpoint)) === 'VALID') return checkpoint
-      before = checkpoint.position
+    const newest = await auditCheckpoint.findFirst({ orderBy: [{ position: 'desc' }, { kind: 'desc' }] })
+    if (newest && (await isForged(newest))) return null
+    const last = newest ?? GENESIS
+    // Whoever removes checkpoints, to have a forgery signed in their place, has to stop every server before.
+    if (last.position < seen) {
+      raiseAlarm({ position: seen, reason: 'CHECKPOINT_MISSING' })
+      return null
     }
+    seen = last.position
+    return last
   }
 
   /** Signs a place of the log, once everything before it has been verified. */
@@ -114,8 +113,22 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
 
   return {
     stub,
-    standingOf,
+    isGenuine,
     signUpTo,
+
+    /**
+     * Signs anew what other keys have signed than the one that signs now: nothing rests on a key that is on its way out. A
+     * checkpoint that is not genuine stays as it is.
+     */
+    async renew(): Promise<void> {
+      const signer = await signingKeys.signer()
+      for (const checkpoint of await auditCheckpoint.findMany({ where: { kid: { not: signer.kid } } })) {
+        if (await isForged(checkpoint)) continue
+        const { kind, position, createdAt } = checkpoint
+        const jws = await signStatement(AUDIT_STATEMENT, statementOf(kind, checkpoint, createdAt), signer)
+        await auditCheckpoint.updateMany({ where: { kind, position }, data: { kid: signer.kid, jws } })
+      }
+    },
 
     /** Signs the newest event, if one before it has waited for a signature for too long. */
     async signIfDue(): Promise<void> {

@@ -15,13 +15,19 @@ export interface Verification {
   end: bigint
   /** How many events hold. */
   events: number
-  /** How many checkpoints hold, and how many were signed by a key that is no longer known. */
+  /** How many checkpoints hold. */
   checkpoints: number
-  unknownKeys: number
   /** Up to here, a signature stands for the log; what comes later is only chained. */
   signedUpTo: bigint
   /** The first place where the log does not hold. */
   broken: Break | null
+}
+
+/** A place of the log as it once was. */
+export interface Anchor {
+  position: bigint
+  /** Lower-case hex. */
+  hash: string
 }
 
 interface Range {
@@ -31,11 +37,20 @@ interface Range {
   to?: bigint
   /** At most so many positions. */
   count?: number
+  /** What was signed before, as it was kept elsewhere. */
+  anchors?: readonly Anchor[]
   onProgress?: (events: number) => void
 }
 
 const least = (value: bigint, ...others: readonly (bigint | undefined)[]): bigint =>
   others.reduce<bigint>((least, other) => (other !== undefined && other < least ? other : least), value)
+
+/** The first of the anchors that is not where it was. */
+function changedSince(links: readonly Link[], anchors: readonly Anchor[]): Break | null {
+  const hashes = new Map(links.map(({ position, hash }) => [position, Buffer.from(hash).toString('hex')]))
+  const changed = anchors.find(({ position, hash }) => hashes.has(position) && hashes.get(position) !== hash)
+  return changed ? { position: changed.position, reason: 'CHECKPOINT_MISMATCH' } : null
+}
 
 const LINK = 'SELECT hash FROM audit_events WHERE position = $1::bigint'
 
@@ -54,41 +69,37 @@ export function createAuditVerification({ sql, checkpoints }: Deps) {
     for (const checkpoint of await checkpoints.between(first.position - 1n, last.position)) {
       const { position } = checkpoint
       const link = links[Number(position - first.position)]
-      const standing = await checkpoints.standingOf(checkpoint)
-      if (standing === 'FORGED') return { position, reason: 'CHECKPOINT_FORGED' }
+      if (!(await checkpoints.isGenuine(checkpoint))) return { position, reason: 'CHECKPOINT_FORGED' }
       if (!link || Buffer.compare(link.hash, checkpoint.hash) !== 0) return { position, reason: 'CHECKPOINT_MISMATCH' }
-      if (standing === 'UNKNOWN') {
-        result.unknownKeys += 1
-        continue
-      }
       result.checkpoints += 1
       result.signedUpTo = position
     }
     return null
   }
 
-  async function verify({ from, to, count, onProgress }: Range): Promise<Verification> {
+  async function verify({ from, to, count, anchors = [], onProgress }: Range): Promise<Verification> {
     const [stub, end] = await Promise.all([checkpoints.stub(), checkpoints.end()])
     const begin = stub ?? GENESIS
     const isPartial = from !== undefined && from > begin.position + 1n
     const first = isPartial ? from : begin.position + 1n
     const last = least(end, to, count === undefined ? end : first - 1n + BigInt(count))
     const result: Verification = {
-      ...{ from: first, to: last, end, events: 0, checkpoints: 0, unknownKeys: 0 },
+      ...{ from: first, to: last, end, events: 0, checkpoints: 0 },
       ...{ signedUpTo: 0n, broken: null },
     }
     if (stub && !isPartial) {
-      const standing = await checkpoints.standingOf(stub)
-      if (standing === 'FORGED') return { ...result, broken: { position: stub.position, reason: 'CHECKPOINT_FORGED' } }
-      if (standing === 'VALID') result.signedUpTo = stub.position
-      else result.unknownKeys += 1
+      const broken = { position: stub.position, reason: 'CHECKPOINT_FORGED' } as const
+      if (!(await checkpoints.isGenuine(stub))) return { ...result, broken }
+      result.signedUpTo = stub.position
     }
     const link = isPartial ? await linkBefore(from) : begin
     if (!link) return { ...result, broken: { position: first - 1n, reason: 'MISSING' } }
+    const lost = anchors.find(({ position }) => position > end)
+    if (lost) return { ...result, broken: { position: end + 1n, reason: 'MISSING' } }
     const walk = walkChain(sql, link, last)
     for (let step = await walk.next(); ; step = await walk.next()) {
       if (step.done) return { ...result, broken: step.value }
-      const broken = await compare(step.value, result)
+      const broken = changedSince(step.value, anchors) ?? (await compare(step.value, result))
       if (broken) return { ...result, broken }
       result.events += step.value.length
       onProgress?.(result.events)

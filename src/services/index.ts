@@ -96,7 +96,7 @@ export function createServices(deps: ServiceDeps) {
   const signingKeys = createSigningKeys({
     ...{ db, clock, log, bus, keys: keys('signing-keys'), algorithm, hmacKeys, tokenLifetimeMs, rotationMs },
   })
-  const storedKeys = createStoredKeys({ db, clock, keys: keys('signing-keys'), signingKeys, tokenLifetimeMs })
+  const storedKeys = createStoredKeys({ db, clock, keys: keys('signing-keys'), signingKeys, hmacKeys, tokenLifetimeMs })
   const { checkpointMs: intervalMs, checkpointEvents } = config.audit
   const checkpoints = createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys, intervalMs })
   signEvery(feed, checkpoints, checkpointEvents, log)
@@ -156,6 +156,8 @@ export function createServices(deps: ServiceDeps) {
     mails,
     sessions,
     signingKeys,
+    /** Withdraws a signing key; returns the `kid` of the one that signs. */
+    revokeKey: (kid: string) => signingKeys.revoke(kid, checkpoints.renew),
     accessTokens,
     viewers,
     devices,

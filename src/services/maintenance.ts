@@ -64,7 +64,10 @@ export function createMaintenance({ db, clock, log, checkpoints, storedKeys, aud
       const before = (ageMs: number) => new Date(clock.now().getTime() - ageMs)
       const steps: Record<string, () => Promise<number>> = {
         auditEvents: () => checkpoints.removeBefore(before(auditRetentionMs)),
-        signingKeys: storedKeys.purge,
+        signingKeys: async () => {
+          await checkpoints.renew()
+          return storedKeys.purge()
+        },
       }
       for (const [name, expiry] of Object.entries(EXPIRIES)) steps[name] = () => removeAll(expiry, before(expiry.ageMs))
       const purged: Record<string, number> = {}

@@ -1,11 +1,10 @@
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
 import type { JwtAlgorithm, VerificationKey } from '../crypto/jwt.js'
 import type { KeyRing } from '../crypto/key-ring.js'
-import { sha256 } from '../crypto/secrets.js'
 import type { SigningKey } from '../generated/prisma/client.js'
 import type { Clock, EventBus, Log } from '../ports.js'
 import type { Database, Transaction } from './database.js'
-import { publicPartOf, sealKey, unsealKey } from './stored-keys.js'
+import { hmacKeyOf, publicPartOf, sealKey, unsealKey } from './stored-keys.js'
 
 interface Deps {
   db: Database
@@ -88,9 +87,8 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
   }
 
   function hmacKey(secret: string, index: number): LoadedKey {
-    const key = new TextEncoder().encode(secret)
-    const kid = sha256(secret).toString('base64url').slice(0, 16)
-    return { kid, algorithm, key, signingKey: key, publicJwk: null, isRetired: index > 0 }
+    const key = hmacKeyOf(secret)
+    return { ...key, signingKey: key.key, publicJwk: null, isRetired: index > 0 }
   }
 
   /** Keys that were retired before verify nothing at that time. */
@@ -98,10 +96,8 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
 
   async function load(): Promise<void> {
     const [startedAt, seen] = [clock.now().getTime(), changes]
-    const rows = await db.prisma.signingKey.findMany({
-      where: { algorithm, OR: [{ retiredAt: null }, { retiredAt: { gt: verifiesSince(startedAt) } }] },
-      orderBy: { createdAt: 'desc' },
-    })
+    const where = { algorithm, OR: [{ retiredAt: null }, { retiredAt: { gt: verifiesSince(startedAt) } }] }
+    const rows = await db.prisma.signingKey.findMany({ where, orderBy: { createdAt: 'desc' } })
     const read = rows.map((row) => {
       const key = known(row.kid)
       return key ? { ...key, isRetired: row.retiredAt !== null } : loadRow(row)
@@ -141,9 +137,8 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
     const kid = await calculateJwkThumbprint(publicJwk)
     const jwk = { ...publicJwk, kid, alg: algorithm, use: 'sig' }
     const sealedPrivate = sealKey(keys, kid, await exportJWK(pair.privateKey))
-    await tx.prisma.signingKey.create({
-      data: { kid, algorithm, publicJwk: { ...jwk }, sealedPrivate, createdAt: clock.now() },
-    })
+    const data = { kid, algorithm, publicJwk: { ...jwk }, sealedPrivate, createdAt: clock.now() }
+    await tx.prisma.signingKey.create({ data })
     return kid
   }
 
@@ -204,11 +199,9 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
 
     /** All keys, newest first. */
     async list(): Promise<KeySummary[]> {
-      if (isFixed) {
-        return loaded.map(({ kid, isRetired }) => {
-          return { kid, algorithm, createdAt: null, retiredAt: null, state: isRetired ? 'verifies' : 'signs' }
-        })
-      }
+      const fixed = { algorithm, createdAt: null, retiredAt: null }
+      if (isFixed)
+        return loaded.map(({ kid, isRetired }) => ({ ...fixed, kid, state: isRetired ? 'verifies' : 'signs' }))
       const select = { kid: true, algorithm: true, createdAt: true, retiredAt: true } as const
       const rows = await db.prisma.signingKey.findMany({ select, orderBy: { createdAt: 'desc' } })
       const signer = rows.find((row) => row.algorithm === algorithm && !row.retiredAt)
@@ -237,16 +230,17 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
       })
     },
 
-    /** Withdraws a key: its tokens are refused from now on. Returns the `kid` of the key that signs: a new one, if need be. */
-    async revoke(kid: string): Promise<string> {
+    /** Withdraws a key: its tokens are refused from now on. Before it goes, `renew` signs anew what else it has signed.
+     * Returns the `kid` of the key that signs: a new one, if need be. */
+    async revoke(kid: string, renew: () => Promise<void>): Promise<string> {
       if (isFixed) throw new Error('HS256 keys are withdrawn by removing them from JWT_SIGNING_KEY')
+      await change(async (tx) => (await current(tx))?.kid === kid && replace(tx))
+      await renew()
       return change(async (tx) => {
         const { count } = await tx.prisma.signingKey.deleteMany({ where: { kid } })
-        if (count === 0) {
-          const known = await tx.prisma.signingKey.findMany({ select: { kid: true }, orderBy: { createdAt: 'desc' } })
-          throw new Error(`There is no signing key ${kid}. There are: ${known.map((key) => key.kid).join(', ')}`)
-        }
-        return (await current(tx))?.kid ?? create(tx)
+        if (count > 0) return (await current(tx))?.kid ?? create(tx)
+        const known = await tx.prisma.signingKey.findMany({ select: { kid: true }, orderBy: { createdAt: 'desc' } })
+        throw new Error(`There is no signing key ${kid}. There are: ${known.map((key) => key.kid).join(', ')}`)
       })
     },
   }

@@ -1,7 +1,7 @@
 import { importJWK, type JWK } from 'jose'
 import type { JwtAlgorithm, VerificationKey } from '../crypto/jwt.js'
 import type { KeyRing } from '../crypto/key-ring.js'
-import { open, seal } from '../crypto/secrets.js'
+import { open, seal, sha256 } from '../crypto/secrets.js'
 import type { SigningKey } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
 import type { Database } from './database.js'
@@ -21,6 +21,12 @@ export function unsealKey(keys: KeyRing, { kid, sealedPrivate }: SigningKey, und
   return jwk === null ? null : JSON.parse(jwk)
 }
 
+/** A secret of HS256 as a key. */
+export function hmacKeyOf(secret: string): VerificationKey & { kid: string; key: Uint8Array } {
+  const kid = sha256(secret).toString('base64url').slice(0, 16)
+  return { kid, algorithm: 'HS256', key: new TextEncoder().encode(secret) }
+}
+
 /** A key without what only its owner knows (RFC 7518 section 6). */
 export const publicPartOf = ({ kty, crv, x, y, n, e }: JWK) =>
   JSON.parse(JSON.stringify({ kty, crv, x, y, n, e })) as JWK
@@ -30,18 +36,21 @@ interface Deps {
   clock: Clock
   keys: KeyRing
   signingKeys: SigningKeys
+  /** The configured secrets of HS256, also where another algorithm signs by now. */
+  hmacKeys: readonly string[]
   /** How long a token lives: a retired key verifies for this long. */
   tokenLifetimeMs: number
 }
 
-/** Keys that sign no more, for as long as something that they have signed is kept. */
-export function createStoredKeys({ db, clock, keys, signingKeys, tokenLifetimeMs }: Deps) {
+/** Keys that sign no more, of any algorithm, for as long as something that they have signed is kept. */
+export function createStoredKeys({ db, clock, keys, signingKeys, hmacKeys, tokenLifetimeMs }: Deps) {
   const { signingKey } = db.prisma
 
   return {
     /** The key of that `kid`, however long retired. Null for one that is not ours, or no longer. */
     async find(kid: string): Promise<VerificationKey | null> {
-      const inUse = await signingKeys.find(kid)
+      const secret = hmacKeys.map(hmacKeyOf).find((key) => key.kid === kid)
+      const inUse = secret ?? (await signingKeys.find(kid))
       if (inUse) return inUse
       const row = await signingKey.findUnique({ where: { kid } })
       const jwk = row && unsealKey(keys, row)
@@ -51,19 +60,16 @@ export function createStoredKeys({ db, clock, keys, signingKeys, tokenLifetimeMs
     },
 
     /**
-     * Removes keys that have been retired for longer than any token lives. Of one that has signed checkpoints, the public
-     * part stays. What is kept is sealed anew where it lies under an earlier SECRET_KEY. Returns how many were removed.
+     * Removes keys that have been retired for longer than any token lives, and signed nothing else that is kept. What is
+     * kept is sealed anew where it lies under an earlier SECRET_KEY. Returns how many were removed.
      */
     async purge(): Promise<number> {
       const before = new Date(clock.now().getTime() - tokenLifetimeMs - DAY_MS)
       const removed = await db.sql(PURGE, [before])
       for (const row of await signingKey.findMany()) {
         const jwk = unsealKey(keys, row)
-        if (!jwk) continue
-        const kept = row.retiredAt && row.retiredAt < before ? publicPartOf(jwk) : jwk
-        if (kept.d === jwk.d && unsealKey(keys, row, [keys.current])) continue
-        const data = { sealedPrivate: sealKey(keys, row.kid, kept) }
-        await signingKey.updateMany({ where: { kid: row.kid }, data })
+        if (!jwk || unsealKey(keys, row, [keys.current])) continue
+        await signingKey.updateMany({ where: { kid: row.kid }, data: { sealedPrivate: sealKey(keys, row.kid, jwk) } })
       }
       return removed.length
     },

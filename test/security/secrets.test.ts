@@ -88,5 +88,5 @@ test('the old SECRET_KEY can go once what is stored was sealed anew: keys still 
 
   const after = await startApp({ env: { ...env, SECRET_KEY: next }, beside: before })
   const chain = await after.anonymous.with({ authorization: `Bearer ${auditor.accessToken}` }).call(AuditChainDocument)
-  expect(chain).toMatchObject({ isIntact: true, unknownKeys: 0, checkpoints: 1 })
+  expect(chain).toMatchObject({ isIntact: true, checkpoints: 1 })
 })

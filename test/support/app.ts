@@ -100,7 +100,7 @@ export async function startApp({ env = {}, beside, ...replacements }: Overrides 
 }
 
 function operatorOf({ runtime: { services, db, jobs } }: Server): Operator {
-  const { administration, checkpoints, maintenance, signingKeys } = services
+  const { administration, checkpoints, maintenance, signingKeys, revokeKey } = services
   const client = byServer('operator')
   return {
     grant: (email, name) => administration.grant(client, email, name),
@@ -109,7 +109,7 @@ function operatorOf({ runtime: { services, db, jobs } }: Server): Operator {
     purge: maintenance.purge,
     sign: checkpoints.signIfDue,
     rotateKeys: signingKeys.rotate,
-    revokeKey: signingKeys.revoke,
+    revokeKey,
     wake: jobs.wake,
     passwordHashOf: async ({ id }) => (await db.pool.query(PASSWORD_HASH, [id])).rows[0].password_hash,
   }

@@ -106,13 +106,16 @@ CREATE TRIGGER guard_audit_events BEFORE UPDATE OR DELETE ON audit_events
 CREATE TRIGGER guard_audit_events_truncate BEFORE TRUNCATE ON audit_events
   FOR EACH STATEMENT EXECUTE FUNCTION guard_audit_events();
 
--- Checkpoints are removed only with the events that they hold.
+-- Checkpoints are removed only with the events that they hold, and change only by whom they are signed.
 CREATE FUNCTION guard_audit_checkpoints() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP = 'DELETE' AND EXISTS (
     SELECT FROM audit_checkpoints WHERE kind = 'RETENTION' AND position >= OLD.position AND (kind, position) <> (OLD.kind, OLD.position)
   ) THEN
     RETURN OLD;
+  END IF;
+  IF TG_OP = 'UPDATE' AND (NEW.kind, NEW.position, NEW.hash, NEW.created_at) = (OLD.kind, OLD.position, OLD.hash, OLD.created_at) THEN
+    RETURN NEW;
   END IF;
   RAISE EXCEPTION 'Audit checkpoints cannot be changed or removed' USING ERRCODE = 'restrict_violation';
 END $$;
