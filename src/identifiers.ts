@@ -16,8 +16,10 @@ export function normalizeEmail(email: string): string {
 export const normalizeUsername = (username: string): string => username.trim().normalize('NFKC').toLowerCase()
 
 /** A login identifier, e-mail or username, as a key. Usernames have no @, so the two never collide. */
-export const normalizeIdentifier = (identifier: string): string =>
-  identifier.includes('@') ? normalizeEmail(identifier) : normalizeUsername(identifier)
+export function normalizeIdentifier(identifier: string): string {
+  const key = normalizeUsername(identifier)
+  return key.includes('@') ? normalizeEmail(key) : key
+}
 
 /** What to show others: the chosen display name, else the username, else the part of the address before the @. */
 export const displayNameOf = (user: { displayName: string | null; username: string | null; email: string }): string =>

@@ -1,4 +1,13 @@
-import { type ExecutionResult, GraphQLError, type GraphQLErrorExtensions, Kind, parse, visit } from 'graphql'
+import {
+  type DocumentNode,
+  type ExecutionResult,
+  GraphQLError,
+  type GraphQLErrorExtensions,
+  Kind,
+  parse,
+  type Source,
+  visit,
+} from 'graphql'
 import { RequestError } from '../errors.js'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
@@ -15,7 +24,13 @@ const GENERIC_CODES = new Set([
   'OPERATION_RESOLUTION_FAILURE',
 ])
 
-const TOO_COMPLEX = /more tha[nt] \d+ tokens|introspection depth exceeded/
+/** The nodes that stand for something that was sent. */
+const VALUES: ReadonlySet<string> = new Set([
+  ...[Kind.ARGUMENT, Kind.OBJECT_FIELD, Kind.OBJECT, Kind.LIST, Kind.NULL, Kind.VARIABLE],
+  ...[Kind.INT, Kind.FLOAT, Kind.STRING, Kind.BOOLEAN, Kind.ENUM],
+])
+
+const TOO_COMPLEX = /more tha[nt] \d+ (tokens|comments)|introspection depth exceeded/
 
 export type ErrorMasker = (error: unknown) => GraphQLError
 
@@ -30,12 +45,18 @@ function withStatus({ http, ...extensions }: GraphQLErrorExtensions): GraphQLErr
 const rootOf = (error: unknown): unknown =>
   error instanceof GraphQLError && error.originalError ? rootOf(error.originalError) : error
 
+/** Documents by their text, for as long as an error points to it. */
+const documents = new WeakMap<Source, DocumentNode>()
+
 /** The path within the arguments that leads to a literal of the document. */
 function pathOfLiteral({ nodes }: GraphQLError): string[] {
-  const loc = nodes?.[0]?.loc
-  if (!loc) return []
+  const [node] = nodes ?? []
+  if (!node?.loc || !VALUES.has(node.kind)) return []
+  const { loc } = node
   const path: string[] = []
-  visit(parse(loc.source), {
+  const document = documents.get(loc.source) ?? parse(loc.source)
+  documents.set(loc.source, document)
+  visit(document, {
     enter(node) {
       if (!node.loc || node.loc.start > loc.start || node.loc.end < loc.end) return false
       if (node.kind === Kind.ARGUMENT || node.kind === Kind.OBJECT_FIELD) path.push(node.name.value)

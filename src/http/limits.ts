@@ -86,7 +86,7 @@ const rootFieldsRule =
 export const documentLimits = ({ tokens, depth, aliases, rootFields, directives }: DocumentLimits): Plugin[] => [
   {
     onParse({ parseFn, setParseFn }) {
-      setParseFn((source, options) => parseFn(source, { ...options, maxTokens: tokens }))
+      setParseFn((source, options) => parseFn(source, { ...options, maxTokens: tokens, maxComments: tokens }))
     },
   },
   maxDepthPlugin({ n: depth, flattenFragments: true, onReject }),

@@ -23,7 +23,9 @@ import { type DocumentLimits, documentLimits } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
 
 const MAX_DOCUMENTS = 1000
-const MAX_DOCUMENT_CHARACTERS = 2_000_000
+/** A document takes thirty times as much memory as its text. */
+const MAX_CACHED_CHARACTERS = 10_000
+const MAX_DOCUMENT_CHARACTERS = 1_000_000
 
 export interface GraphqlOptions {
   schema: GraphQLSchema
@@ -58,10 +60,13 @@ const useFunctions = (execute: Executor, subscribe: Subscriber): Plugin => ({
   onSubscribe: ({ setSubscribeFn }) => setSubscribeFn(subscribe),
 })
 
-const useNoSuggestions = (): Plugin => ({
+/** A few errors tell enough of a document that is wrong: each costs more than the field that causes it. */
+const MAX_ERRORS = 10
+
+const useValidation = (hideSuggestions: boolean): Plugin => ({
   onValidate({ setValidationFn }) {
     setValidationFn((schema, document, rules, _typeInfo, options) =>
-      validate(schema, document, rules, { ...options, hideSuggestions: true }),
+      validate(schema, document, rules, { ...options, hideSuggestions, maxErrors: MAX_ERRORS }),
     )
   },
 })
@@ -88,6 +93,8 @@ export function createGraphql(options: GraphqlOptions) {
     healthCheckEndpoint: '/health/yoga',
     multipart: false,
     maxRequestBodySize: false,
+    // It keeps any document, of any size. Ours is below.
+    parserAndValidationCache: false,
     graphiql: hasGraphiql && graphiqlOptions,
     renderGraphiQL: renderGraphiql,
     maskedErrors: { maskError, errorMessage: 'Something went wrong.' },
@@ -95,7 +102,7 @@ export function createGraphql(options: GraphqlOptions) {
     plugins: [
       ...documentLimits(limits),
       ...(hasIntrospection ? [] : [useNoIntrospection()]),
-      ...(hasSuggestions ? [] : [useNoSuggestions()]),
+      useValidation(hideSuggestions),
       useFunctions(execute, subscribe),
       ...(persistedOperations ? [onlyPersistedOperations(persistedOperations)] : []),
       {
@@ -144,7 +151,7 @@ export function createGraphql(options: GraphqlOptions) {
       const { parse, validate } = yoga.getEnveloped({ request, params } as never)
       const document = parse(query) as DocumentNode
       if (validate(schema, document).length > 0) return null
-      documents.set(query, document)
+      if (query.length <= MAX_CACHED_CHARACTERS) documents.set(query, document)
       return document
     } catch {
       return null

@@ -15,16 +15,24 @@ interface Deps {
 
 /** setTimeout's longest delay; a stream that lives longer is checked again. */
 const MAX_DELAY_MS = 2_147_483_647
+const AUTHORITY: ReadonlySet<unknown> = new Set(['role', 'permissions'])
 
 /** Live streams of security events, each for as long as the viewer may see it. */
 export function createAlerts({ feed, sessionEnds, signingKeys, clock }: Deps) {
-  const open = new Set<() => void>()
+  const open = new Map<() => void, string>()
+
+  // Who has another role now, or other permissions, subscribes anew: as the one that he is.
+  feed.onEvent(({ type, userId, metadata }) => {
+    const { fields = [] } = metadata as { fields?: string[] }
+    if (type !== 'PROFILE_UPDATED' || !fields.some((field) => AUTHORITY.has(field))) return
+    for (const [end, whose] of open) if (whose === userId) end()
+  })
 
   /** Aborts when the viewer's session ends, the access token expires or its key is withdrawn. */
   function lifeOf(viewer: Viewer): { signal: AbortSignal; release(): void } {
     const ending = new AbortController()
     const end = () => ending.abort()
-    open.add(end)
+    open.set(end, viewer.user.id)
     const unwatch = sessionEnds.watch(viewer.session.id, end)
     const unwatchKey = signingKeys.watch(viewer.tokenKid, end)
     const remainingMs = viewer.tokenExpiresAt.getTime() - clock.now().getTime()
@@ -42,7 +50,7 @@ export function createAlerts({ feed, sessionEnds, signingKeys, clock }: Deps) {
   return {
     /** Ends every stream: the server is going away. */
     close: () => {
-      for (const end of open) end()
+      for (const end of open.keys()) end()
     },
 
     /** Events that match, after the position. Ends with the session and with the access token. */

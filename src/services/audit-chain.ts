@@ -37,15 +37,23 @@ interface ChainedRow {
   salt: Uint8Array | null
   commitment: Uint8Array
   hash: Uint8Array
+  /** Whether a later event says that it was erased. */
+  isErased: boolean
 }
+
+/** How the correlation id begins of an event that says that those of its account before it were erased. */
+export const ERASURE = 'audit-erase-'
 
 /** So few that requests get their turn in between. */
 const PAGE = 500
 const ROWS = `
   SELECT position, id, type, (extract(epoch FROM occurred_at) * 1000)::bigint AS "occurredAtMs", success,
          risk_level AS "riskLevel", user_id AS "userId", session_id AS "sessionId", ip_address AS "ipAddress",
-         user_agent AS "userAgent", city, country, correlation_id AS "correlationId", metadata::text, salt, commitment, hash
-  FROM audit_events WHERE position > $1::bigint AND position <= $2::bigint ORDER BY position LIMIT ${PAGE}`
+         user_agent AS "userAgent", city, country, correlation_id AS "correlationId", metadata::text, salt, commitment, hash,
+         salt IS NULL AND EXISTS (
+           SELECT FROM audit_events said WHERE said.user_id = e.user_id AND said.type = 'PROFILE_UPDATED'
+             AND said.position > e.position AND starts_with(said.correlation_id, '${ERASURE}')) AS "isErased"
+  FROM audit_events e WHERE position > $1::bigint AND position <= $2::bigint ORDER BY position LIMIT ${PAGE}`
 
 const text = (value: string | null) => (value === null ? 'null' : JSON.stringify(value))
 const sha256 = (prefix: Uint8Array, content: string) => createHash('sha256').update(prefix).update(content).digest()
@@ -61,9 +69,9 @@ const contentOf = (row: ChainedRow): string =>
 
 const ERASED = '[null, null, null, null, {}]'
 
-/** Whether what is personal is what was committed to, or was erased altogether. */
+/** Whether what is personal is what was committed to, or was erased altogether, and not in secret. */
 const isPersonalIntact = (row: ChainedRow): boolean =>
-  row.salt ? isEqual(sha256(row.salt, personalOf(row)), row.commitment) : personalOf(row) === ERASED
+  row.salt ? isEqual(sha256(row.salt, personalOf(row)), row.commitment) : row.isErased && personalOf(row) === ERASED
 
 function breakOf(row: ChainedRow, { position, hash }: Link): AuditBreakReason | null {
   if (BigInt(row.position) !== position + 1n) return 'MISSING'

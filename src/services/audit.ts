@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { AUDIT_EVENTS, type AuditEventType, type RiskLevel } from '../audit-events.js'
 import type { AuditEvent } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
+import { ERASURE } from './audit-chain.js'
 import { createAuditPages, EVENT_COLUMNS, type EventRow, toEvent } from './audit-pages.js'
 import type { Client } from './client.js'
 import type { Database, Transaction } from './database.js'
@@ -41,7 +43,9 @@ const BOUNDS = `
   FROM (SELECT max(position) AS position FROM audit_checkpoints WHERE kind = 'RETENTION') AS stub`
 const ERASE = `
   UPDATE audit_events SET ip_address = NULL, user_agent = NULL, city = NULL, country = NULL, metadata = '{}', salt = NULL
-  WHERE user_id = $1::uuid AND salt IS NOT NULL RETURNING 1`
+  WHERE user_id = $1::uuid AND salt IS NOT NULL
+    AND position < (SELECT position FROM audit_events WHERE user_id = $1::uuid AND correlation_id = $2::text)
+  RETURNING 1`
 const BATCH = 1000
 const RECORD = insertEvents('$1')
 const SEAL = 'SELECT seal_audit_events($1::int) AS sealed'
@@ -96,12 +100,12 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
      * holds: it has only a salted commitment to them. Returns how many events that were.
      */
     async erase(client: Client, userId: string): Promise<number> {
+      // First the log says so, in what nobody erases: an event that was erased behind its back does not verify.
+      const correlationId = `${ERASURE}${randomUUID()}`
+      const entry: AuditEntry = { type: 'PROFILE_UPDATED', userId, metadata: { fields: ['auditLog'] } }
+      await record(db, { ...client, correlationId }, entry)
       await seal()
-      return db.transaction(async (tx) => {
-        const erased = await tx.sql(ERASE, [userId])
-        await record(tx, client, { type: 'PROFILE_UPDATED', userId, metadata: { fields: ['auditLog'] } })
-        return erased.length
-      })
+      return (await db.sql(ERASE, [userId, correlationId])).length
     },
 
     /** The newest position of the log, 0 when it is empty, and the last one that retention has removed. */

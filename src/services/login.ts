@@ -10,6 +10,7 @@ import type { Mails } from './mails.js'
 import { type Records, USER_COLUMNS, type UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
 import type { Throttle } from './throttle.js'
+import { createTurns } from './turns.js'
 import { createUnusableHash } from './unusable-hash.js'
 
 interface Deps {
@@ -59,7 +60,7 @@ interface Found {
 
 // A registration that waits for its verification owns nothing: it has no throttle of its own either, or registering
 // would lift the lock of an address that is free, and only of one that is. Those without a password came with a mail.
-const find = (column: 'email_normalized' | 'username_normalized') => `
+const find = (column: 'email_normalized' | 'username_normalized', throttle: 'user:' | 'username:') => `
   WITH account AS (
     SELECT ${USER_COLUMNS}, u.password_hash AS "passwordHash",
            EXISTS (SELECT FROM sessions WHERE user_id = u.id AND device_fingerprint = $3::text) AS "isKnownDevice"
@@ -74,11 +75,11 @@ const find = (column: 'email_normalized' | 'username_normalized') => `
          device.locked_until AS "deviceLockedUntil"
   FROM (SELECT) AS one LEFT JOIN account ON true LEFT JOIN waiting ON true
   LEFT JOIN login_throttles throttle
-    ON throttle.key = coalesce('user:' || account.id, $2::text) AND throttle.locked_until > $4::timestamptz
+    ON throttle.key = coalesce('${throttle}' || account.id, $2::text) AND throttle.locked_until > $4::timestamptz
   LEFT JOIN login_throttles device
     ON device.key = 'device:' || $5::text || ':' || account.id AND device.locked_until > $4::timestamptz`
-const BY_EMAIL = find('email_normalized')
-const BY_USERNAME = find('username_normalized')
+const BY_EMAIL = find('email_normalized', 'user:')
+const BY_USERNAME = find('username_normalized', 'username:')
 
 /** Private reasons of a refusal: they stand in the audit log, never in an answer. */
 type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' | 'EMAIL_NOT_VERIFIED' | 'OVERTAKEN'
@@ -86,12 +87,14 @@ type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' |
 export function createLogin(deps: Deps) {
   const { db, clock, audit, records, sessions, authentications, throttle, devices, mails, hasher } = deps
   const getUnusableHash = createUnusableHash(hasher)
+  const inTurn = createTurns()
 
   async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
     const key = normalizeIdentifier(identifier)
     const unknownKey = throttle.keyOfUnknown(identifier)
     const device = devices.read(deviceCookie)
-    const [row] = await db.sql<Row>(identifier.includes('@') ? BY_EMAIL : BY_USERNAME, [
+    const isEmail = key.includes('@')
+    const [row] = await db.sql<Row>(isEmail ? BY_EMAIL : BY_USERNAME, [
       key,
       unknownKey,
       describeDevice(client.userAgent).fingerprint,
@@ -102,7 +105,7 @@ export function createLogin(deps: Deps) {
     if (!account) return { account, waiting, throttleKey: unknownKey, lockedUntil }
     records.reviveUser(account)
     if (!device || !devices.isKnown(device, account)) {
-      return { account, waiting, throttleKey: throttle.keyOfAccount(account.id), lockedUntil }
+      return { account, waiting, throttleKey: throttle.keyOfAccount(account.id, isEmail), lockedUntil }
     }
     account.isKnownDevice = true
     const throttleKey = throttle.keyOfDevice(device.id, account.id)
@@ -175,8 +178,7 @@ export function createLogin(deps: Deps) {
     return authentications.issue({ ...user, lastLoginAt: clock.now() }, opened.session, opened.refreshToken)
   }
 
-  async function signIn(client: Client, input: Credentials, isRetry = false): Promise<Authentication> {
-    const found = await locate(client, input)
+  async function judge(client: Client, input: Credentials, found: Found, isRetry = false): Promise<Authentication> {
     const { account, throttleKey, lockedUntil } = found
     if (lockedUntil) {
       await audit.record(db, client, failure(found, 'LOCKED'))
@@ -191,7 +193,7 @@ export function createLogin(deps: Deps) {
     } catch (error) {
       // Another sign-in may have stored the same password with today's parameters.
       const isRehashed = error instanceof InvalidCredentialsError && hasher.needsRehash(account.passwordHash)
-      if (isRehashed && !isRetry) return signIn(client, input, true)
+      if (isRehashed && !isRetry) return judge(client, input, await locate(client, input), true)
       // Locked, deactivated or given another password while this one was being checked.
       if (error instanceof DomainError) await audit.record(db, client, failure(found, 'OVERTAKEN'))
       throw error
@@ -203,6 +205,12 @@ export function createLogin(deps: Deps) {
      * Signs in with a password. Throws AccountLockedError, InvalidCredentialsError (the same for every reason), and, only
      * for the password of a registration that waits, EmailNotVerifiedError, also where the address has an account.
      */
-    withPassword: (client: Client, input: Credentials): Promise<Authentication> => signIn(client, input),
+    async withPassword(client: Client, input: Credentials): Promise<Authentication> {
+      const found = await locate(client, input)
+      // One after the other, so that many guesses at once are no more than one at a time: each sees what was counted.
+      return inTurn(found.throttleKey, async (hasWaited) =>
+        judge(client, input, hasWaited ? await locate(client, input) : found),
+      )
+    },
   }
 }

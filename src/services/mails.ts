@@ -15,6 +15,7 @@ interface Recipient {
   username: string | null
   locale: string
   timezone: string
+  pendingUntil: Date | null
 }
 
 interface Letter {
@@ -48,7 +49,8 @@ export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
     data: Omit<EmailData[K], 'loginLink' | 'resetLink' | 'notMeLink' | 'notMeSeconds'>,
   ): Promise<void> {
     const { email, locale, timezone } = to
-    const recipient = { email, displayName: displayNameOf(to), locale, timezone }
+    // Whoever has registered an address that is not proven may be a stranger, with words of his own for a name.
+    const recipient = { email, displayName: to.pendingUntil ? '' : displayNameOf(to), locale, timezone }
     const ways = {
       ...{ loginLink: links.home(), resetLink: links.resetPassword() },
       ...(WITH_NOT_ME.has(kind) && (await notMe(tx, to.id))),

@@ -67,7 +67,7 @@ export function createPasswords(deps: Deps) {
     await tx.sql(FORGET_OLD, [userId, Math.max(1, historyLength)])
     await next.settle(tx, userId)
     await tx.prisma.oneTimeToken.updateMany({
-      where: { userId, purpose: 'PASSWORD_RESET', usedAt: null },
+      where: { userId, purpose: { in: ['PASSWORD_RESET', 'EXCHANGE'] }, usedAt: null },
       data: { usedAt: now },
     })
     await tx.afterCommit(() => records.forget({ userIds: [userId] }))
@@ -108,6 +108,8 @@ export function createPasswords(deps: Deps) {
       const user = await accounts.establish(tx, found.userId)
       if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
       if (!(await replace(tx, found.userId, passwordHash, accepted))) throw new InvalidTokenError()
+      const proofs = { userId: user.id, purpose: 'EMAIL_VERIFICATION', usedAt: null } as const
+      await tx.prisma.oneTimeToken.updateMany({ where: proofs, data: { usedAt: clock.now() } })
       const ended = await sessions.end(tx, client, user.id, 'PASSWORD_RESET')
       await throttle.clear(tx, client, user.id)
       const metadata = { terminatedSessions: ended.length }

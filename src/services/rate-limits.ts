@@ -38,7 +38,7 @@ export function createRateLimits({ limits, limiter, audit, db, log }: Deps) {
     /** Records that a call was refused, though not every single one. */
     async recordRefusal(client: Client, field: string, userId: string | null): Promise<void> {
       try {
-        const key = JSON.stringify(['refusal', field, userId ?? client.ipAddress])
+        const key = JSON.stringify(['refusal', field, userId ?? client.addressKey])
         const { isAllowed } = await limiter.consume([{ key, max: 1, windowMs: RECORD_EVERY_MS }])
         if (isAllowed) await audit.record(db, client, { type: 'RATE_LIMIT_EXCEEDED', userId, metadata: { field } })
       } catch (error) {

@@ -3,7 +3,7 @@ import { normalizeEmail } from '../identifiers.js'
 import type { Clock, Jobs, PasswordHasher } from '../ports.js'
 import { type Accounts, isUnproven } from './accounts.js'
 import type { Audit, AuditEntry } from './audit.js'
-import { type Client, originOf, plainOriginOf } from './client.js'
+import { type Client, plainOriginOf } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { Links } from './links.js'
 import type { LimitedMail, MailQuotas } from './mail-quotas.js'
@@ -133,7 +133,7 @@ export function createRequestedMails(deps: Deps) {
   async function announceLock(errand: Errand, userId: string | null, lockedUntil: string): Promise<void> {
     const user = userId && (await records.freshUser(userId, errand.tx.sql))
     if (!user || !(await isAllowed(errand, user, 'account-locked'))) return
-    await mails.send(errand.tx, user, 'account-locked', { ...originOf(errand.client, errand.at), lockedUntil })
+    await mails.send(errand.tx, user, 'account-locked', { ...plainOriginOf(errand.client, errand.at), lockedUntil })
   }
 
   function carryOut(errand: Errand, request: MailRequest, unusableHash: string): Promise<void> {

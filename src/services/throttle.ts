@@ -36,7 +36,8 @@ const CLEAR = 'DELETE FROM login_throttles WHERE user_id = $1::uuid RETURNING lo
 /** Lockout after consecutive failures: the same for identifiers that have an account and for those that have none. */
 export function createThrottle({ clock, audit, mailRequests, keys, threshold, durationMs }: Deps) {
   return {
-    keyOfAccount: (userId: string): string => `user:${userId}`,
+    /** Of each identifier of its own: a lock of one must not tell what the other one is. */
+    keyOfAccount: (userId: string, isEmail: boolean): string => `${isEmail ? 'user' : 'username'}:${userId}`,
     /** A lane of its own for a device that the account is known on: what strangers do elsewhere does not reach it. */
     keyOfDevice: (deviceId: string, userId: string): string => `device:${deviceId}:${userId}`,
     keyOfUnknown: (identifier: string): string =>

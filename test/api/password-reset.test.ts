@@ -2,12 +2,14 @@ import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import {
+  ExchangeTokenDocument,
   LoginDocument,
   MeDocument,
   RefreshDocument,
   RequestPasswordResetDocument,
   ResetPasswordDocument,
   type ResetPasswordInput,
+  VerifyEmailDocument,
 } from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
 
@@ -167,6 +169,21 @@ describe('resetting the password', () => {
     expectType(await reset({ token }), 'ResetPasswordSuccess')
     const { authentication } = expectType(await logIn(email, NEXT_PASSWORD), 'LoginSuccess')
     expect(authentication.user.emailVerified).toBe(true)
+  })
+
+  test('leaves no other mail good: not that of the registration, and not what a proof of it gave', async () => {
+    const account = await app.register()
+    const verification = proofOf(await app.mail(account.email, SUBJECTS.verification))
+    expect(await reset({ token: (await obtainProof(account.email)).token })).toMatchObject({ terminatedSessions: 0 })
+    const late = await anonymous.call(VerifyEmailDocument, { input: { token: verification.token } })
+    expectType(late, 'InvalidTokenError')
+
+    const other = await app.register()
+    const { token } = proofOf(await app.mail(other.email, SUBJECTS.verification))
+    const verified = expectType(await anonymous.call(VerifyEmailDocument, { input: { token } }), 'VerifyEmailSuccess')
+    await reset({ token: (await obtainProof(other.email)).token })
+    const input = { token: verified.exchangeToken, tokenDelivery: 'BODY' } as const
+    expectType(await anonymous.call(ExchangeTokenDocument, { input }), 'InvalidTokenError')
   })
 
   test('is refused once the account is deactivated', async () => {

@@ -66,6 +66,15 @@ describe('the address that a limit counts by', () => {
     expect(await isAllowed(app, '2001:db8:1:3::1')).toBe(true)
   })
 
+  test('is what refusals are told by: those of one network in one minute are one event', async () => {
+    const auditor = await app.auditor()
+    await useUp(app, '2001:db8:9:9::1')
+    for (let host = 2; host < 12; host += 1) expect(await isAllowed(app, `2001:db8:9:9::${host}`)).toBe(false)
+    const events = (await app.allEvents()).filter(({ ipAddress }) => ipAddress?.startsWith('2001:db8:9:9:'))
+    expect(events.map(({ type }) => type)).toEqual(['RATE_LIMIT_EXCEEDED'])
+    expect(auditor.id).toBeTruthy()
+  })
+
   test('is the same for an IPv4 address and its IPv6 form', async () => {
     const address = newAddress()
     await useUp(app, address)

@@ -180,8 +180,8 @@ describe('a session ends by itself', () => {
   test('when too many open at once: there are never more', async () => {
     const few = await startApp({ env: { MAX_CONCURRENT_SESSIONS: '3' } })
     const ada = await few.newUser()
-    await Promise.all(Array.from({ length: 10 }, () => ada.logIn()))
-    const last = await ada.logIn()
-    expect(await last.sessions()).toHaveLength(3)
+    const users = await Promise.all(Array.from({ length: 10 }, () => ada.logIn()))
+    const lists = await Promise.all(users.map((user) => user.sessions().catch(() => [])))
+    expect(lists.filter((list) => list.length > 0).map((list) => list.length)).toEqual([3, 3, 3])
   })
 })

@@ -75,6 +75,19 @@ describe('a session that ends closes its connections and ends its streams', () =
   })
 })
 
+test('Who loses a role, or is given another, follows nothing any more that it had opened', async () => {
+  const [eve, bob] = [await app.newUser(), await app.newUser()]
+  for (const { email } of [eve, bob]) await app.operator.grant(email, 'admin')
+  const open = ({ accessToken: token }: User) =>
+    openStream(app.url, { token }, 'subscription { securityEvents { cursor } }')
+  const [ofEve, ofBob] = [await open(eve), await open(bob)]
+  await app.operator.grant(eve.email, 'user')
+  await ofEve.ended
+  const received = ofBob.received.length
+  await eve.call(LogoutDocument)
+  await eventually(() => ofBob.received.length).toBeGreaterThan(received)
+})
+
 describe('an access token that expires', () => {
   test('closes its connection with 4401, and ends its streams', async () => {
     const short = await startApp({ env: { ACCESS_TOKEN_LIFETIME: '2s' } })

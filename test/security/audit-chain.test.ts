@@ -42,7 +42,13 @@ describe('what somebody changes in the database is found', () => {
     ['another country', `UPDATE audit_events SET country = 'XX' WHERE position = 5`, 'PERSONAL_DATA_CHANGED'],
     ['other metadata', `UPDATE audit_events SET metadata = '{"a": 1}' WHERE position = 5`, 'PERSONAL_DATA_CHANGED'],
     ['another salt', `UPDATE audit_events SET salt = sha256('x') WHERE position = 5`, 'PERSONAL_DATA_CHANGED'],
-    ['erased without saying so', `UPDATE audit_events SET salt = NULL WHERE position = 5`, 'PERSONAL_DATA_CHANGED'],
+    ['half erased', `UPDATE audit_events SET salt = NULL WHERE position = 5`, 'PERSONAL_DATA_CHANGED'],
+    [
+      'erased in secret',
+      `UPDATE audit_events SET ip_address = NULL, user_agent = NULL, city = NULL, country = NULL, metadata = '{}', salt = NULL
+       WHERE position = 5`,
+      'PERSONAL_DATA_CHANGED',
+    ],
     ['a removed event', `DELETE FROM audit_events WHERE position = 5`, 'MISSING'],
     ['the first events removed', `DELETE FROM audit_events WHERE position <= 4`, 'MISSING'],
     ['two that changed places', `UPDATE audit_events SET position = 1000000005 WHERE position = 5`, 'MISSING'],

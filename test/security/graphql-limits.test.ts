@@ -60,6 +60,7 @@ const LIMITS: [limit: string, within: string, beyond: string][] = [
     `{ me { ${many(20, () => 'id')} } }`,
     `fragment F on User { ${many(21, () => 'id')} } { me { ...F } }`,
   ],
+  ['1500 comments', `{ me { id } }${'\n#'.repeat(1500)}`, `{ me { id } }${'\n#'.repeat(1501)}`],
   ['20 repetitions in parts', `{ ${many(20, () => 'me { id }')} }`, `{ ${many(21, () => '... { me { id } }')} }`],
   [
     'one call of a sensitive mutation',
@@ -81,6 +82,12 @@ describe.each(TRANSPORTS)('over %s, a document', (transport) => {
   test.each(LIMITS)('of more than %s is too complex', async (_, _within, beyond) => {
     expect(codesOf(await errorsOf(app, transport, beyond))).toEqual(['QUERY_TOO_COMPLEX'])
   })
+})
+
+test.each(TRANSPORTS)('Over %s, a document with very many mistakes is told a few of them', async (transport) => {
+  const errors = await errorsOf(app, transport, `{ me { ${many(700, (i) => `wrong${i}`)} } }`)
+  expect(errors.length).toBeGreaterThan(1)
+  expect(errors.length).toBeLessThan(15)
 })
 
 test('A document that is too complex is answered as one that is not valid', async () => {

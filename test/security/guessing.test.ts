@@ -164,6 +164,23 @@ describe('limits and locks answer the same, to the header, whether or not there 
     for (const other of others) expect(other).toEqual(first)
   })
 
+  test('also where an account has two identifiers: the lock of one says nothing of the other', async () => {
+    const ada = await unlimited.newUser({ username: 'twofold' })
+    const lock = async (identifier: string) => {
+      for (let time = 1; time <= 6; time += 1) await from(newAddress(), unlimited).post(guess(identifier))
+    }
+    const answers = []
+    for (const [username, email] of [
+      ['twofold', ada.email],
+      ['nobody-at-all', 'nobody.at.all@example.com'],
+    ] as const) {
+      await lock(username)
+      answers.push((await from(newAddress(), unlimited).post(guess(email))).data)
+    }
+    expect(answers[0]).toMatchObject({ login: { code: 'INVALID_CREDENTIALS' } })
+    expect(answers[1]).toEqual(answers[0])
+  })
+
   test('also for the spellings of one address, which share their limit and their lock', async () => {
     const spellings = (name: string) => [
       `${name}@gmail.com`,
@@ -172,13 +189,14 @@ describe('limits and locks answer the same, to the header, whether or not there 
       `${name}+tag@gmail.com`,
       `${name}@googlemail.com`,
       `${name}+other@GoogleMail.com`,
+      `${name}\uff20gmail.com`,
     ]
     await unlimited.newUser({ email: 'known.hopper@gmail.com' })
     const all = []
     for (const name of ['knownhopper', 'otherhopper']) {
       const calls = spellings(name).map(guess)
       const answers = await seen(calls, spellings(name))
-      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 429])
+      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 429, 429])
       expect(answers[4]?.body).toContain('AccountLockedError')
       // The lock is that of the address, not of its spelling or of who asks.
       const locked = await seen([guess(`${name.slice(0, 5)}.${name.slice(5)}+new@googlemail.com`)], [])
