@@ -22,11 +22,14 @@ export const integer = (initial: number, min: number, max: number) =>
     .transform(Number)
     .pipe(z.number().min(min).max(max))
 export const flag = z.enum(['true', 'false'], 'must be true or false')
-export const toList = (text: string) =>
+const toList = (text: string) =>
   text
     .split(',')
     .map((item) => item.trim())
     .filter(Boolean)
+/** None, unless something is given. */
+export const listOf = <Item extends z.ZodType<unknown, string>>(item: Item) =>
+  z.string().default('').transform(toList).pipe(z.array(item))
 export const url = (...protocols: string[]) =>
   z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
     error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,

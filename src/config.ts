@@ -8,10 +8,10 @@ import {
   flag,
   integer,
   isLoopback,
+  listOf,
   origins,
   persistedOperations,
   secrets,
-  toList,
   url,
   urls,
 } from './config-values.js'
@@ -33,7 +33,7 @@ const shape = {
   MAIL_FROM: z.string().default('Portcullis <no-reply@localhost>'),
   CORS_ALLOWED_ORIGINS: origins.optional(),
   CSRF_TRUSTED_ORIGINS: origins.optional(),
-  TRUSTED_PROXIES: z.string().default('').transform(toList).pipe(z.array(cidr)),
+  TRUSTED_PROXIES: listOf(cidr),
   SECRET_KEY: secrets.optional(),
   JWT_ALGORITHM: z.enum(['EdDSA', 'ES256', 'RS256', 'HS256']).default('EdDSA'),
   JWT_SIGNING_KEY: secrets.optional(),
@@ -55,11 +55,7 @@ const shape = {
   PASSWORD_MIN_LENGTH: integer(12, 8, 128),
   PASSWORD_MAX_LENGTH: integer(128, 64, 1024),
   PASSWORD_MIN_SCORE: integer(3, 0, 4),
-  PASSWORD_REQUIRED_CLASSES: z
-    .string()
-    .default('')
-    .transform(toList)
-    .pipe(z.array(z.enum(['upper', 'lower', 'digit', 'symbol']))),
+  PASSWORD_REQUIRED_CLASSES: listOf(z.enum(['upper', 'lower', 'digit', 'symbol'])),
   PASSWORD_HISTORY: integer(5, 0, 50),
   PASSWORD_HASH_MEMORY_KIB: integer(19456, 8, 4_194_304),
   PASSWORD_HASH_ITERATIONS: integer(2, 1, 100),
@@ -141,14 +137,12 @@ function rateLimits({ RATE_LIMITS = '', NODE_ENV }: Settings, problems: string[]
 
 /** Reads and validates the environment. Throws ConfigError with everything that is wrong with it. */
 export function loadConfig(environment: Record<string, string | undefined>) {
-  const given = Object.fromEntries(
-    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
-  )
-  const parsed = schema.safeParse(given)
-  if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.map((issue) => `${String(issue.path[0])}: ${issue.message}`))
-  }
-  const env = parsed.data
+  const given = Object.entries(environment).filter(([, value]) => value !== undefined && value !== '')
+  const parsed = schema.safeParse(Object.fromEntries(given))
+  const issues = (parsed.error?.issues ?? []).map(({ path, message }) => ({ name: String(path[0]), message }))
+  const misread = new Set(issues.map(({ name }) => name))
+  // What cannot be read counts as not given, so that the rest is looked at as well.
+  const env = parsed.data ?? schema.parse(Object.fromEntries(given.filter(([name]) => !misread.has(name))))
   const isProduction = env.NODE_ENV === 'production'
   const problems = isProduction ? productionProblems(env) : []
   const limits = rateLimits(env, problems)
@@ -157,7 +151,11 @@ export function loadConfig(environment: Record<string, string | undefined>) {
   if (env.JWT_ALGORITHM === 'HS256' && !env.JWT_SIGNING_KEY) problems.push('JWT_SIGNING_KEY: required for HS256')
   if (env.PASSWORD_MIN_LENGTH > env.PASSWORD_MAX_LENGTH)
     problems.push('PASSWORD_MIN_LENGTH: exceeds PASSWORD_MAX_LENGTH')
-  if (problems.length > 0) throw new ConfigError(problems)
+  const all = [
+    ...issues.map(({ name, message }) => `${name}: ${message}`),
+    ...problems.filter((problem) => !misread.has(problem.split(':', 1)[0] ?? '')),
+  ]
+  if (all.length > 0) throw new ConfigError(all)
 
   return deepFreeze({
     isProduction,

@@ -76,6 +76,27 @@ test('Production tells everything that it lacks together', () => {
   expect(problemsOf({ NODE_ENV: 'production', RATE_LIMITS: 'off' })).toHaveLength(4)
 })
 
+test('What cannot be read and what does not go together stand in one list', () => {
+  const env = {
+    ...{ NODE_ENV: 'production', PORT: '65536', SECRET_KEY: 'too-short-a-secret', GRAPHIQL: 'yes' },
+    ...{ PUBLIC_URL: 'http://auth.example.com', RATE_LIMITS: 'login=many', DETECTION_RULES: 'GUESSING=5/1h' },
+    ...{ JWT_ALGORITHM: 'HS256', PASSWORD_MIN_LENGTH: '100', PASSWORD_MAX_LENGTH: '64' },
+  }
+  expect(problemsOf(env)).toEqual([
+    expect.stringMatching(/^PORT: /),
+    // And not that it is required: it is given.
+    'SECRET_KEY: must have at least 32 bytes',
+    'GRAPHIQL: must be true or false',
+    'DATABASE_URL: required in production',
+    'SMTP_URL: required in production',
+    'PUBLIC_URL: must be https: in production, unless it is loopback',
+    expect.stringMatching(/^RATE_LIMITS: /),
+    expect.stringMatching(/^DETECTION_RULES: there is no rule named "GUESSING"/),
+    'JWT_SIGNING_KEY: required for HS256',
+    'PASSWORD_MIN_LENGTH: exceeds PASSWORD_MAX_LENGTH',
+  ])
+})
+
 test.each([
   ['a port out of range', { PORT: '65536' }, /^PORT:/],
   ['a pool of one connection', { DATABASE_POOL_SIZE: '1' }, /^DATABASE_POOL_SIZE:/],
