@@ -19,12 +19,16 @@ function settingsOf(env: Record<string, string>) {
 }
 
 /** `npm run cli`, as a process of its own beside the servers. */
-export function runCli(env: Record<string, string>, ...args: string[]): Promise<CliResult> {
+export const runCli = (env: Record<string, string>, ...args: string[]) => feedCli('', env, ...args)
+
+/** The same, with something on its standard input. */
+export function feedCli(input: string, env: Record<string, string>, ...args: string[]): Promise<CliResult> {
   return new Promise((resolve) => {
     const settings = { ...settingsOf(env), maxBuffer: MAX_OUTPUT }
-    execFile(process.execPath, argumentsOf(args), settings, (error, stdout, stderr) =>
+    const child = execFile(process.execPath, argumentsOf(args), settings, (error, stdout, stderr) =>
       resolve({ code: error ? (error.code ?? 'killed') : 0, stdout, stderr }),
     )
+    child.stdin?.end(input)
   })
 }
 

@@ -18,12 +18,10 @@ async function administer(sql: string): Promise<void> {
   await client.query(sql).finally(() => client.end())
 }
 
-/** A database of its own, as new: a copy of the template. */
-export async function createInstallation(): Promise<Installation> {
+async function create(id: string, how: string): Promise<Installation> {
   const { url, prefix } = inject('database')
-  const id = randomBytes(6).toString('hex')
   const name = `${prefix}_${id}`
-  await administer(`CREATE DATABASE "${name}" TEMPLATE "${prefix}"`)
+  await administer(`CREATE DATABASE "${name}" ${how}`)
   return {
     databaseUrl: databaseUrl(url, name),
     clock: createTestClock(),
@@ -31,3 +29,11 @@ export async function createInstallation(): Promise<Installation> {
     remove: () => administer(`DROP DATABASE "${name}" WITH (FORCE)`),
   }
 }
+
+const newId = () => randomBytes(6).toString('hex')
+
+/** A database of its own, as new: a copy of the template. */
+export const createInstallation = () => create(newId(), `TEMPLATE "${inject('database').prefix}"`)
+
+/** A database of its own in which there is nothing yet. */
+export const createEmptyInstallation = () => create(newId(), '')

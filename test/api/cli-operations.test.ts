@@ -1,0 +1,116 @@
+import { readdir } from 'node:fs/promises'
+import { expect, onTestFinished, test } from 'vitest'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import { runCli } from '../support/cli.js'
+import { expectType } from '../support/client.js'
+import { openDatabase } from '../support/database.js'
+import { eventually } from '../support/eventually.js'
+import {
+  ChangePasswordDocument,
+  LoginDocument,
+  LogoutDocument,
+  RequestPasswordResetDocument,
+  VerifyEmailDocument,
+} from '../support/generated/graphql.js'
+import { createEmptyInstallation, type Installation } from '../support/installation.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
+
+// So that of old passwords only the latest is to be kept.
+const envOf = ({ databaseUrl }: Installation) => ({ DATABASE_URL: databaseUrl, PASSWORD_HISTORY: '1' })
+
+async function run(installation: Installation, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await runCli(envOf(installation), ...args)
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  return stdout
+}
+
+test.each([
+  ...['user create', 'user grant', 'user unlock', 'user deactivate', 'user list'],
+  ...['migrate', 'maintenance flush'],
+])('`%s` explains itself', async (command) => {
+  const { code, stdout, stderr } = await runCli({}, ...command.split(' '), '--help')
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  expect(stdout).toContain(`Usage: portcullis ${command} [options]`)
+  expect(stdout).toContain('--json')
+  expect(stdout).toMatch(new RegExp(`^Examples:\n  \\$ npm run cli -- ${command}`, 'm'))
+})
+
+test('`user list` shows accounts, newest first, and nothing that is secret', async () => {
+  const app = await startApp()
+  const ada = await app.newUser({ email: 'ada@example.com', username: 'ada' })
+  app.clock.advance('1m')
+  const bob = await app.newUser({ email: 'bob@example.com' })
+  await app.operator.deactivate(bob.email)
+  app.clock.advance('1m')
+  await app.register({ email: 'eve@example.com' })
+
+  const date = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+  const account = { username: null, role: 'user', isActive: true, emailVerifiedAt: date, lastLoginAt: date }
+  const all = [
+    { ...account, id: expect.any(String), email: 'eve@example.com', emailVerifiedAt: null, lastLoginAt: null },
+    { ...account, id: bob.id, email: 'bob@example.com', isActive: false },
+    { ...account, id: ada.id, email: 'ada@example.com', username: 'ada' },
+  ]
+  expect(JSON.parse(await run(app.installation, 'user', 'list', '--json'))).toEqual({ users: all })
+
+  const lines = (await run(app.installation, 'user', 'list', '--limit', '2')).trimEnd().split('\n')
+  expect(lines).toEqual([
+    expect.stringMatching(/^ID +E-MAIL +USERNAME +ROLE +STATE +LAST LOGIN$/),
+    expect.stringMatching(/^[0-9a-f-]{36} +eve@example\.com +- +user +unverified +never$/),
+    expect.stringMatching(new RegExp(`^${bob.id} +bob@example\\.com +- +user +deactivated +\\S+Z$`)),
+  ])
+  // Columns stand below each other.
+  expect(new Set(lines.map((line) => line.search(/(USERNAME|-|ada) +(ROLE|user) /))).size).toBe(1)
+})
+
+test('`migrate` fills an empty database, says with what, and has nothing to do the second time', async () => {
+  const empty = await createEmptyInstallation()
+  onTestFinished(empty.remove)
+  const entries = await readdir('prisma/migrations', { withFileTypes: true })
+  const names = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
+  expect(await run(empty, 'migrate')).toBe(`Applied:\n${names.sort().join('\n')}\n`)
+  expect(JSON.parse(await run(empty, 'migrate', '--json'))).toEqual({ applied: [] })
+  // Everything is there: a server starts on it, and somebody signs up.
+  const app = await startApp({ beside: { installation: empty } })
+  await app.newUser()
+})
+
+test('`maintenance flush` removes what has expired, says how much of each kind, and leaves the rest', async () => {
+  const app = await startApp()
+  const { query } = await openDatabase(app.installation)
+  // The server would do the same every hour.
+  await query(`DELETE FROM jobs.schedule WHERE name = 'purge-expired'`)
+  // The command line knows only the time of day: what it is to remove was long ago.
+  app.clock.advance('-400d')
+  const old = await app.newUser()
+  await app.register()
+  const change = { currentPassword: old.password, newPassword: NEXT_PASSWORD }
+  expectType(await old.call(ChangePasswordDocument, { input: change }), 'ChangePasswordSuccess')
+  await old.call(LogoutDocument)
+  await app.anonymous.call(LoginDocument, { input: { identifier: old.email, password: 'not the password' } })
+  await app.anonymous.call(RequestPasswordResetDocument, { input: { email: old.email } })
+  await app.operator.rotateKeys()
+  const mails = [...(await app.mailsTo(old.email)), ...(await app.mailsTo('person2@example.com'))]
+  await eventually(async () => (await query('SELECT FROM audit_inbox')).rowCount).toBe(0)
+  const { rowCount: auditEvents } = await query('SELECT FROM audit_events')
+
+  app.clock.advance('400d')
+  const ada = await app.newUser()
+  await app.anonymous.call(LoginDocument, { input: { identifier: ada.email, password: 'not the password' } })
+  const pending = await app.register()
+  const { token } = proofOf(await app.mail(pending.email, SUBJECTS.verification))
+  const state = await ada.state()
+
+  const { purged } = JSON.parse(await run(app.installation, 'maintenance', 'flush', '--json'))
+  expect(purged).toEqual({
+    ...{ sessions: 1, registrations: 1, loginThrottles: 1, mailQuotas: 3, passwordHistory: 1, signingKeys: 1 },
+    ...{ auditEvents, mailbox: mails.length, oneTimeTokens: expect.any(Number) },
+  })
+  // Those of a registration go with it, counted or not.
+  expect(purged.oneTimeTokens).toBeGreaterThanOrEqual(3)
+  expect((await query('SELECT FROM one_time_tokens WHERE expires_at < now()')).rowCount).toBe(0)
+  expect(await ada.state()).toEqual(state)
+  expectType(await app.anonymous.call(VerifyEmailDocument, { input: { token } }), 'VerifyEmailSuccess')
+  const nothing = Object.keys(purged).map((kind) => `${kind}: 0`)
+  expect(await run(app.installation, 'maintenance', 'flush')).toBe(`Removed:\n${nothing.join('\n')}\n`)
+})
