@@ -10,6 +10,13 @@ export function assertAddress(to: string): void {
   if (!ADDRESS.test(to)) throw new Error('The recipient is not a single plain e-mail address.')
 }
 
+/** Without the words of the server, which may name the recipient: a job that waits keeps its last error, unencrypted. */
+function describeRefusal(error: Error): Error {
+  const { code, command, response = '' } = error as { code?: string; command?: string; response?: string }
+  const [status] = /^\d{3}( \d\.\d+\.\d+)?/.exec(response) ?? []
+  return new Error(`The mail could not be sent: ${[code, command, status].filter(Boolean).join(', ')}`)
+}
+
 /**
  * Sends through the SMTP server of the URL, over a small pool of connections. Rejects when the server refuses the message
  * or does not answer within 10 s, and for a malformed recipient.
@@ -31,7 +38,11 @@ export function createSmtpMailer(smtpUrl: string, from: string): Mailer & { clos
       assertAddress(to)
       // The same for every try of a job, so that a mail which was accepted twice can be recognised.
       const messageId = `<${id}@portcullis>`
-      await transport.sendMail({ from, to: { name: '', address: to }, subject, text, html, messageId })
+      await transport
+        .sendMail({ from, to: { name: '', address: to }, subject, text, html, messageId })
+        .catch((error) => {
+          throw describeRefusal(error)
+        })
     },
     isReachable: () =>
       transport.verify().then(

@@ -1,44 +1,10 @@
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
-import { text } from 'node:stream/consumers'
-import pg from 'pg'
-import { SMTPServer } from 'smtp-server'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { openDatabase } from '../support/database.js'
 import { eventually } from '../support/eventually.js'
 import { RequestPasswordResetDocument, VerifyEmailDocument } from '../support/generated/graphql.js'
-
-interface Delivery {
-  to: string[]
-  source: string
-}
-
-/** An SMTP server that refuses the first messages for the moment, then takes what comes. It ends with the test. */
-async function startSmtp({ refusals = 0, port = 0 } = {}) {
-  const delivered: Delivery[] = []
-  let refused = 0
-  const server = new SMTPServer({
-    disabledCommands: ['AUTH', 'STARTTLS'],
-    logger: false,
-    onData(stream, { envelope }, done) {
-      void text(stream).then((source) => {
-        if (refused < refusals) {
-          refused += 1
-          return done(Object.assign(new Error('Try again later'), { responseCode: 451 }))
-        }
-        delivered.push({ to: envelope.rcptTo.map(({ address }) => address), source })
-        done()
-      })
-    },
-  })
-  server.listen(port, '127.0.0.1')
-  await once(server.server, 'listening')
-  const { port: actual } = server.server.address() as AddressInfo
-  const stop = () => new Promise<void>((resolve) => server.close(resolve))
-  onTestFinished(() => stop())
-  return { url: `smtp://127.0.0.1:${actual}`, port: actual, delivered, refused: () => refused, stop }
-}
+import { type Delivery, startSmtp } from '../support/smtp.js'
 
 const messageIdOf = ({ source }: Delivery) => /^message-id: *(\S+)/im.exec(source)?.[1]
 /** The six digits, as people read them: on a line of their own. */
@@ -77,25 +43,34 @@ test('Registering does not wait for a mail server that is away; the mail comes w
   expect(back.delivered[0]?.to).toEqual([email])
 })
 
-test('A mail that waits tells a reader of the database neither whom it is for nor what it says', async () => {
+const WAITING = `SELECT name, state, data::text || coalesce(output::text, '') AS text FROM jobs.job
+  WHERE name IN ('mail-request', 'send-email') ORDER BY name`
+
+async function startAway(): Promise<string> {
   const away = await startSmtp()
   await away.stop()
-  const app = await startApp({ env: { SMTP_URL: away.url } })
-  const { email } = await app.register()
-  const database = new pg.Client(app.installation.databaseUrl)
-  await database.connect()
-  onTestFinished(() => database.end())
-  const query = `SELECT name, data::text || coalesce(output::text, '') AS text FROM jobs.job
-    WHERE name IN ('mail-request', 'send-email') ORDER BY name`
-  const waiting = async () => (await database.query<{ name: string; text: string }>(query)).rows
-  await app.anonymous.call(RequestPasswordResetDocument, { input: { email } })
-  const expected = ['mail-request', 'mail-request', 'send-email', 'send-email']
-  await eventually(async () => (await waiting()).map(({ name }) => name)).toEqual(expected)
-  for (const { text } of await waiting()) {
-    expect(text).not.toContain(email)
-    expect(text).not.toMatch(/token=|\b\d{6}\b/)
-  }
-})
+  return away.url
+}
+
+test.each([
+  ['whose server is away', startAway],
+  ['whose server names the recipient that it refuses', async () => (await startSmtp({ refusesRecipients: true })).url],
+])(
+  'A mail that waits, and %s, tells a reader of the database neither whom it is for nor what it says',
+  async (_, start) => {
+    const app = await startApp({ env: { SMTP_URL: await start() } })
+    const { query } = await openDatabase(app.installation)
+    const { email } = await app.register()
+    await app.anonymous.call(RequestPasswordResetDocument, { input: { email } })
+    const states = async () => (await query(WAITING)).rows.map(({ name, state }) => `${name} ${state}`)
+    const tried = ['mail-request completed', 'mail-request completed', 'send-email retry', 'send-email retry']
+    await eventually(states).toEqual(tried)
+    for (const { text } of (await query(WAITING)).rows) {
+      expect(text).not.toContain(email)
+      expect(text).not.toMatch(/token=|\b\d{6}\b/)
+    }
+  },
+)
 
 test('The sandbox of /dev/mailbox is closed when mails are really sent', async () => {
   const smtp = await startSmtp()

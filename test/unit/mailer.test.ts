@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { inspect } from 'node:util'
 import { SMTPServer } from 'smtp-server'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { createMailbox } from '../../src/infra/mailbox.js'
@@ -54,10 +55,12 @@ test('a mail arrives with both forms, its sender and its only recipient', async 
   }
 })
 
-test('a mail that the server refuses is a failure', async () => {
+test('a mail that the server refuses is a failure, which tells its status and not its words', async () => {
   const mailer = createSmtpMailer(url, 'no-reply@example.com')
-  refusal = Object.assign(new Error('mailbox full'), { responseCode: 452 })
-  await expect(mailer.send(message, ID)).rejects.toThrow('mailbox full')
+  refusal = Object.assign(new Error('4.2.2 the mailbox of alice@example.com is full'), { responseCode: 452 })
+  const error = await mailer.send(message, ID).catch((reason) => reason)
+  expect(error.message).toBe('The mail could not be sent: EMESSAGE, DATA, 452 4.2.2')
+  expect(inspect(error)).not.toContain('alice')
   mailer.close()
 })
 
