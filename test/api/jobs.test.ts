@@ -1,0 +1,55 @@
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { PASSWORD, startApp } from '../support/app.js'
+import { createClient, expectType } from '../support/client.js'
+import { openDatabase } from '../support/database.js'
+import { eventually } from '../support/eventually.js'
+import { RegisterDocument } from '../support/generated/graphql.js'
+import { createInstallation } from '../support/installation.js'
+import { processEnv, START_MS, startProcess } from '../support/server-process.js'
+import { startSmtp } from '../support/smtp.js'
+
+vi.setConfig({ testTimeout: 2 * START_MS })
+
+/** Twelve times again, as docs/operations.md says. */
+const TRIES = 13
+const MAILS = `
+  SELECT name, state, data->>'sealed' AS sealed FROM jobs.job
+  WHERE name IN ('send-email', 'send-email.dead') ORDER BY name`
+const TRY_NOW = `UPDATE jobs.job SET start_after = now() WHERE name = 'send-email' AND state = 'retry'`
+
+test('A mail that is always refused is not lost: after its last try it is in the queue send-email.dead', async () => {
+  const smtp = await startSmtp({ refusals: Number.POSITIVE_INFINITY })
+  const app = await startApp({ env: { SMTP_URL: smtp.url } })
+  const { query } = await openDatabase(app.installation)
+  await app.register()
+  await eventually(() => smtp.refused()).toBe(1)
+  const [{ sealed }] = (await query(MAILS)).rows
+  await eventually(async () => {
+    await query(TRY_NOW)
+    app.operator.wake('send-email')
+    return (await query(MAILS)).rows
+  }, 60_000).toMatchObject([
+    { name: 'send-email', state: 'failed', sealed },
+    { name: 'send-email.dead', state: 'created', sealed },
+  ])
+  expect(smtp.refused()).toBe(TRIES)
+})
+
+test('A mail that is being delivered when SIGTERM comes is delivered, once', async () => {
+  const smtp = await startSmtp({ tardinessMs: 3000 })
+  const installation = await createInstallation()
+  onTestFinished(installation.remove)
+  const { query } = await openDatabase(installation)
+  const settings = { SMTP_URL: smtp.url, DATABASE_URL: installation.databaseUrl }
+  const server = startProcess(processEnv(settings))
+  const url = await server.ready
+  const client = createClient((init) => fetch(`${url}/graphql`, init))
+  const input = { email: 'ada@example.com', password: PASSWORD, termsAccepted: true, privacyPolicyAccepted: true }
+  expectType(await client.call(RegisterDocument, { input }), 'RegisterSuccess')
+  await eventually(() => smtp.offered()).toBe(1)
+  server.kill('SIGTERM')
+  expect(await server.exited).toBe(0)
+  expect(smtp.delivered).toHaveLength(1)
+  expect((await query(MAILS)).rows).toMatchObject([{ name: 'send-email', state: 'completed' }])
+  expect(server.output()).not.toMatch(/"level":"(error|fatal)"/)
+})
