@@ -1,13 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { NEXT_PASSWORD, startApp, type TestApp } from '../support/app.js'
+import { startApp, type TestApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
-import {
-  ChangePasswordDocument,
-  LogoutDocument,
-  MeDocument,
-  TerminateSessionDocument,
-  UpdateProfileDocument,
-} from '../support/generated/graphql.js'
+import { MeDocument, TerminateSessionDocument, UpdateProfileDocument } from '../support/generated/graphql.js'
 import { metric } from '../support/metrics.js'
 import { hasRedis, startRedis } from '../support/redis-server.js'
 import type { User } from '../support/user.js'
@@ -77,23 +71,6 @@ describe.skipIf(!hasRedis)('with Redis', async () => {
       await ada.call(UpdateProfileDocument, { input: { firstName } })
       expect((await elsewhere(ada).call(MeDocument))?.firstName).toBe(firstName)
     }
-  })
-
-  test.each<[string, (user: User, other: User) => Promise<unknown>]>([
-    ['logout', (user) => user.call(LogoutDocument)],
-    ['termination', ({ sessionId }, other) => other.call(TerminateSessionDocument, { input: { sessionId } })],
-    [
-      'change of password',
-      (_, other) =>
-        other.call(ChangePasswordDocument, { input: { currentPassword: other.password, newPassword: NEXT_PASSWORD } }),
-    ],
-    ['deactivation', ({ email }) => one.operator.deactivate(email)],
-  ])('a session that ends by %s is refused by the other process at once', async (_, end) => {
-    const ada = await one.newUser()
-    const user = await ada.logIn()
-    expect((await elsewhere(user).call(MeDocument))?.id).toBe(ada.id)
-    await end(user, ada)
-    expect(await elsewhere(user).call(MeDocument)).toBeNull()
   })
 
   test('no hash and no token is kept in it', async () => {

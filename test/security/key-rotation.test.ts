@@ -3,19 +3,14 @@ import { PgBoss } from 'pg-boss'
 import { describe, expect, test } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
 import { runCli } from '../support/cli.js'
-import { expectType } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
-import { MeDocument, VerifyTokenDocument } from '../support/generated/graphql.js'
+import { MeDocument } from '../support/generated/graphql.js'
 import { metric } from '../support/metrics.js'
 import { hasRedis, startRedis } from '../support/redis-server.js'
-import { openSocket, openStream } from '../support/streams.js'
 import type { User } from '../support/user.js'
 
 const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
-const ALERTS = 'subscription { securityAlerts { cursor } }'
 const kidOf = ({ accessToken }: User) => decodeProtectedHeader(accessToken).kid ?? expect.fail('There is no kid')
-const verify = ({ anonymous }: TestApp, { accessToken: token }: User) =>
-  anonymous.call(VerifyTokenDocument, { input: { token } })
 
 async function publishedBy({ url }: TestApp): Promise<Set<string>> {
   const { keys } = (await (await fetch(`${url}/.well-known/jwks.json`)).json()) as { keys: { kid: string }[] }
@@ -50,25 +45,6 @@ describe.each(INSTALLATIONS.filter(([, url], index) => url || index > 0))('two p
     expect({ code, stderr }).toMatchObject({ code: 0 })
     return JSON.parse(stdout)
   }
-
-  test('refuse a key within a second of `keys revoke`, and the tokens that they know; a new one signs', async () => {
-    const ada = await one.newUser()
-    const socket = await openSocket(two.url, { token: ada.accessToken })
-    const stream = await openStream(one.url, { token: ada.accessToken }, ALERTS)
-    expect(await seenBy(both, ada)).toEqual([ada.id, ada.id])
-    const { kid, revoked } = await keys('revoke', '--', kidOf(ada))
-    expect([revoked, kid === revoked]).toEqual([kidOf(ada), false])
-    clock.advance('1s')
-    expect(await seenBy(both, ada)).toEqual([null, null])
-    expect(await socket.closing).toMatchObject({ code: 4401 })
-    await stream.ended
-    for (const app of both) expectType(await verify(app, ada), 'InvalidTokenError')
-    for (const app of both) expect(await publishedBy(app)).toEqual(new Set([kid]))
-    // The session lives on: its refresh token gives a token of the new key.
-    const next = await ada.refreshed()
-    expect(kidOf(next)).toBe(kid)
-    expect(await seenBy(both, next)).toEqual([ada.id, ada.id])
-  })
 
   test('refuse a key that signs no more, and go on with the one that does', async () => {
     const ada = await one.newUser()

@@ -46,8 +46,8 @@ function signalGroup(pid: number): void {
   }
 }
 
-/** `npm start`, as a process of its own with exactly these settings. Whatever is left of it ends with the test. */
-export function startProcess(env: Record<string, string>): ServerProcess {
+/** `npm start`, as a process of its own with exactly these settings. Whoever starts it has to end it. */
+export function spawnServer(env: Record<string, string>): ServerProcess & { end(): Promise<void> } {
   const { PATH = '', HOME = '' } = process.env
   const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', 'src/main.ts'], {
     cwd: ROOT,
@@ -70,16 +70,23 @@ export function startProcess(env: Record<string, string>): ServerProcess {
     })
   }
   void exited.then((code) => ready.reject(new Error(`The server ended with ${code}:\n${lines.join('\n')}`)))
-  atTheEnd(async () => {
-    signalGroup(pid)
-    await exited
-  })
   return {
     ...{ pid, exited },
     ready: ready.promise,
     output: () => lines.join('\n'),
     kill: (signal) => void child.kill(signal),
+    end: async () => {
+      signalGroup(pid)
+      await exited
+    },
   }
+}
+
+/** The same. Whatever is left of it ends with the test. */
+export function startProcess(env: Record<string, string>): ServerProcess {
+  const { end, ...server } = spawnServer(env)
+  atTheEnd(end)
+  return server
 }
 
 /** The settings of the tests for a process: what `TEST_ENVIRONMENT` says, and these. */

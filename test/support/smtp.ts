@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SMTPServer } from 'smtp-server'
-import { onTestFinished } from 'vitest'
+import { afterAll, onTestFinished, TestRunner } from 'vitest'
 
 export interface Delivery {
   to: string[]
@@ -20,7 +20,7 @@ interface Behaviour {
   tardinessMs?: number
 }
 
-/** An SMTP server on this machine. It ends with the test. */
+/** An SMTP server on this machine. It ends with the test, or with the file. */
 export async function startSmtp({
   refusals = 0,
   refusesRecipients = false,
@@ -54,7 +54,8 @@ export async function startSmtp({
   await once(server.server, 'listening')
   const { port: actual } = server.server.address() as AddressInfo
   const stop = () => new Promise<void>((resolve) => server.close(resolve))
-  onTestFinished(() => stop())
+  if (TestRunner.getCurrentTest()) onTestFinished(() => stop())
+  else afterAll(() => stop())
   const counts = { refused: () => refused, offered: () => offered }
   return { url: `smtp://127.0.0.1:${actual}`, port: actual, delivered, stop, ...counts }
 }
