@@ -58,7 +58,7 @@ const types = {
       : pg.types.getTypeParser(oid, format as 'text'),
 } as pg.CustomTypesConfig
 
-/** Statements are prepared under a name of their own, once on each connection. */
+/** Statements are prepared under a name of their own, once on each connection; one that a deadlock has undone is repeated. */
 function createSql(pool: pg.Pool): Sql {
   const names = new Map<string, string>()
   const nameOf = (text: string) => {
@@ -67,8 +67,8 @@ function createSql(pool: pg.Pool): Sql {
     return name
   }
   return async <Row>(text: string, values: readonly unknown[]) => {
-    const result = await pool.query({ name: nameOf(text), text, values: [...values], types })
-    return result.rows as Row[]
+    const statement = { name: nameOf(text), text, values: [...values], types }
+    return (await withRetries(() => pool.query(statement))).rows as Row[]
   }
 }
 

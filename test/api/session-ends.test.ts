@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { lockDatabase } from '../support/database-lock.js'
 import {
   MeDocument,
   RefreshDocument,
@@ -107,6 +108,20 @@ describe('terminating all sessions', () => {
     expect(answer.data.terminateAllSessions.terminatedSessions).toBe(0)
     expect(await app.eventsFrom(answer)).toEqual([])
     expect((await bob.call(MeDocument))?.id).toBe(bob.id)
+  })
+
+  test('is done all the same when others lock the same sessions in another order', async () => {
+    const ada = await app.newUser()
+    const [first, middle, last] = [await ada.logIn(), await ada.logIn(), await ada.logIn()]
+    const lockOf = ({ sessionId }: User) => `SELECT FROM sessions WHERE id = '${sessionId}' FOR UPDATE`
+    const lock = await lockDatabase(app.installation, lockOf(middle))
+    const ending = ada.call(TerminateAllSessionsDocument)
+    await lock.untilWaiting(1)
+    // It has one of these already, and waits for the one in the middle.
+    for (const session of [first, last]) await lock.extend(lockOf(session))
+    await lock.release()
+    expect(await ending).toMatchObject({ terminatedSessions: 3 })
+    expect(await ada.sessions()).toMatchObject([{ id: ada.sessionId }])
   })
 
   test('is for those who are signed in', async () => {

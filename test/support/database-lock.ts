@@ -9,6 +9,8 @@ const WAITING = `
 export interface DatabaseLock {
   /** Waits until so many statements of the servers wait for a lock. */
   untilWaiting(count: number): Promise<void>
+  /** Locks more. Where that is a deadlock, PostgreSQL undoes what has waited for longest, as a rule. */
+  extend(statement: string): Promise<void>
   release(): Promise<void>
 }
 
@@ -21,6 +23,7 @@ export async function lockDatabase({ databaseUrl }: Installation, statement: str
   await holder.query(statement)
   return {
     untilWaiting: (count) => eventually(async () => (await observer.query(WAITING)).rows[0].count).toBe(count),
+    extend: async (more) => void (await holder.query(more).catch(() => {})),
     release: async () => void (await holder.query('COMMIT')),
   }
 }
