@@ -2,12 +2,14 @@ import type { AuditEvent } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
 import type { AuditFilter } from './audit-pages.js'
 import type { Feed } from './feed.js'
+import type { Records, UserRecord } from './records.js'
 import type { SessionEnds } from './session-ends.js'
 import type { SigningKeys } from './signing-keys.js'
 import type { Viewer } from './viewers.js'
 
 interface Deps {
   feed: Feed
+  records: Records
   sessionEnds: SessionEnds
   signingKeys: SigningKeys
   clock: Clock
@@ -16,23 +18,31 @@ interface Deps {
 /** setTimeout's longest delay; a stream that lives longer is checked again. */
 const MAX_DELAY_MS = 2_147_483_647
 const AUTHORITY: ReadonlySet<unknown> = new Set(['role', 'permissions'])
+const authorityOf = (user: Pick<UserRecord, 'roleName' | 'permissions'> | null) =>
+  user && JSON.stringify([user.roleName, ...[...user.permissions].sort()])
 
 /** Live streams of security events, each for as long as the viewer may see it. */
-export function createAlerts({ feed, sessionEnds, signingKeys, clock }: Deps) {
-  const open = new Map<() => void, string>()
+export function createAlerts({ feed, records, sessionEnds, signingKeys, clock }: Deps) {
+  const open = new Map<() => void, UserRecord>()
 
   // Who has another role now, or other permissions, subscribes anew: as the one that he is.
   feed.onEvent(({ type, userId, metadata }) => {
     const { fields = [] } = metadata as { fields?: string[] }
     if (type !== 'PROFILE_UPDATED' || !fields.some((field) => AUTHORITY.has(field))) return
-    for (const [end, whose] of open) if (whose === userId) end()
+    if (userId) void endOutdated(userId)
   })
+
+  async function endOutdated(userId: string): Promise<void> {
+    // Unknown, for want of a database, is no reason to go on.
+    const user = await records.freshUser(userId).catch(() => null)
+    for (const [end, { id, ...seen }] of open) if (id === userId && authorityOf(seen) !== authorityOf(user)) end()
+  }
 
   /** Aborts when the viewer's session ends, the access token expires or its key is withdrawn. */
   function lifeOf(viewer: Viewer): { signal: AbortSignal; release(): void } {
     const ending = new AbortController()
     const end = () => ending.abort()
-    open.set(end, viewer.user.id)
+    open.set(end, viewer.user)
     const unwatch = sessionEnds.watch(viewer.session.id, end)
     const unwatchKey = signingKeys.watch(viewer.tokenKid, end)
     const remainingMs = viewer.tokenExpiresAt.getTime() - clock.now().getTime()

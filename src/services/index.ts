@@ -100,7 +100,7 @@ export function createServices(deps: ServiceDeps) {
   const { checkpointMs: intervalMs, checkpointEvents } = config.audit
   const checkpoints = createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys, intervalMs })
   signEvery(feed, checkpoints, checkpointEvents, log)
-  const alerts = createAlerts({ feed, sessionEnds, signingKeys, clock })
+  const alerts = createAlerts({ feed, records, sessionEnds, signingKeys, clock })
   const accessTokens = createAccessTokens({
     clock,
     signingKeys,
