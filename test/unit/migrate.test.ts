@@ -81,11 +81,11 @@ afterEach(async () => {
 
 describe('migrations', () => {
   it('lets a migration take longer than a request may', async () => {
-    writeMigration('1_slow', 'CREATE TABLE slow (id int); SELECT pg_sleep(0.5)')
-    const hurried = new pg.Pool({ connectionString: url, max: 1, statement_timeout: 200 })
+    writeMigration('1_slow', 'CREATE TABLE slow (id int); SELECT pg_sleep(2.5)')
+    const hurried = new pg.Pool({ connectionString: url, max: 1, statement_timeout: 2000 })
     pools.push(hurried)
     expect(await applyMigrations(hurried, migrations)).toEqual(['1_slow'])
-    expect((await hurried.query('SHOW statement_timeout')).rows).toEqual([{ statement_timeout: '200ms' }])
+    expect((await hurried.query('SHOW statement_timeout')).rows).toEqual([{ statement_timeout: '2s' }])
   })
 
   it('are applied in the order of their names, once', async () => {
