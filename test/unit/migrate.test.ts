@@ -84,7 +84,7 @@ describe('migrations', () => {
     writeMigration('1_slow', 'CREATE TABLE slow (id int); SELECT pg_sleep(2.5)')
     const hurried = new pg.Pool({ connectionString: url, max: 1, statement_timeout: 2000 })
     pools.push(hurried)
-    expect(await applyMigrations(hurried, migrations)).toEqual(['1_slow'])
+    expect(await applyMigrations(hurried, migrations)).toContain('1_slow')
     expect((await hurried.query('SHOW statement_timeout')).rows).toEqual([{ statement_timeout: '2s' }])
   })
 
