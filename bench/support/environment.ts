@@ -68,7 +68,7 @@ export async function startServer(
   const port = await freePort()
   const origin = `http://127.0.0.1:${port}`
   const inspectorPort = options.hasProfile ? await freePort() : 0
-  const flags = options.hasProfile ? [`--inspect=127.0.0.1:${inspectorPort}`] : []
+  const flags = ['--min-semi-space-size=16', ...(options.hasProfile ? [`--inspect=127.0.0.1:${inspectorPort}`] : [])]
   const server = startProgram([...flags, 'dist/main.js'], {
     ...{ PATH: process.env.PATH, ...SERVER, ...env },
     PORT: String(port),

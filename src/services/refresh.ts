@@ -55,7 +55,8 @@ export function createRefresh(deps: Deps) {
     })
     if (!rotated) return null
     const { session, user } = rotated
-    await records.forget({ sessionIds: [session.id] })
+    // Not waited for: it is on its way before the answer, and all that a cached record lacks is when it was rotated.
+    void records.forget({ sessionIds: [session.id] })
     await audit.announce(db)
     return { authentication: await authentications.issue(user, session, successor), outcome: 'ROTATED' }
   }
