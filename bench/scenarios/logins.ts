@@ -7,13 +7,13 @@ import { assertGood, meJob } from './throughput.js'
 
 const CONNECTIONS = 8
 const CONNECTIONS_MEANWHILE = 32
-const WARM_UP_MS = 1500
+const WARM_UP_MS = 4000
 const AT_ONCE = 500
 /** Enough to see every hitch, and not so much that the logins would wait for it. */
 const PAUSE_MS = 10
 const MAX_P99_MS = 50
 /** More than the queue takes, so that it stays full, but few enough refusals that they are not what takes the time. */
-const CROWD = 250
+const CROWD = 350
 const CROWD_PAUSE_MS = 1000
 const REFUSAL_MS = 5000
 
