@@ -137,6 +137,19 @@ export const english: Language = {
       ],
       closingLink: notMe(data),
     }),
+    'password-in-breach': ({ chosenAt, resetLink }, formats) => ({
+      subject: 'Your password is known from a data breach',
+      isAddressedByName: true,
+      opening: [
+        'The password that you have chosen for your account is on lists of passwords that were stolen elsewhere, which ' +
+          'attackers try first. We could not find that out when you chose it.',
+      ],
+      facts: [['Chosen', formats.time(chosenAt)]],
+      link: { label: RESET, url: resetLink },
+      closing: [
+        'Please choose another one, here and wherever else you use it. If you have changed it since, there is nothing to do.',
+      ],
+    }),
     'suspicious-login': (data, formats) => ({
       subject: 'Unusual sign-in to your account',
       isAddressedByName: true,

@@ -37,6 +37,7 @@ export interface EmailData {
   'new-device': Origin & NotMe
   'account-locked': Origin & NotMe & { lockedUntil: Instant; resetLink: string }
   'sessions-ended': Origin & NotMe
+  'password-in-breach': { chosenAt: Instant; resetLink: string }
   'suspicious-login': Origin & NotMe & { reasons: readonly Suspicion[] }
 }
 

@@ -18,17 +18,15 @@ mutation Register {
       email
       message
     }
-    ... on WeakPasswordError {
+    ... on UserError {
       code
       message
+    }
+    ... on WeakPasswordError {
       violations {
         rule
         message
       }
-    }
-    ... on UsernameTakenError {
-      code
-      message
     }
   }
 }
@@ -45,7 +43,7 @@ mutation VerifyEmail {
     ... on VerifyEmailSuccess {
       email
     }
-    ... on InvalidTokenError {
+    ... on UserError {
       code
       message
     }
@@ -75,18 +73,12 @@ mutation Login {
         }
       }
     }
-    ... on InvalidCredentialsError {
+    ... on UserError {
       code
       message
     }
     ... on AccountLockedError {
-      code
-      message
       lockedUntil
-    }
-    ... on EmailNotVerifiedError {
-      code
-      message
     }
   }
 }
@@ -102,7 +94,6 @@ query Me {
     emailVerified
     role
     permissions
-    lastLoginAt
     currentSession {
       id
       deviceName
@@ -122,11 +113,8 @@ query Sessions {
         deviceName
         deviceType
         ipAddress
-        city
-        country
         isCurrent
         lastActivityAt
-        expiresAt
       }
     }
     pageInfo {
@@ -140,12 +128,8 @@ query Sessions {
 const AUDIT_LOG = `# 6. What happened to your account, newest first.
 # Paste the accessToken into the headers below.
 query AuditLog {
-  auditLog(
-    first: 20
-    filter: { minRiskLevel: LOW }
-  ) {
+  auditLog(first: 20) {
     edges {
-      cursor
       node {
         type
         occurredAt
@@ -180,6 +164,77 @@ subscription SecurityAlerts {
 }
 `
 
+const REFRESH = `# 8. A new pair of tokens for the old one.
+# Paste the refreshToken of the login.
+mutation Refresh {
+  refresh(
+    input: {
+      refreshToken: "<paste refreshToken here>"
+    }
+  ) {
+    ... on RefreshSuccess {
+      outcome
+      authentication {
+        accessToken
+        refreshToken
+      }
+    }
+    ... on UserError {
+      code
+      message
+    }
+  }
+}
+`
+
+const CHANGE_PASSWORD = `# 9. Ends your sessions everywhere else.
+# Paste the accessToken into the headers below.
+mutation ChangePassword {
+  changePassword(
+    input: {
+      currentPassword:
+        "violet-harbour-41-lantern"
+      newPassword: "copper-lagoon-58"
+    }
+  ) {
+    ... on ChangePasswordSuccess {
+      terminatedSessions
+    }
+    ... on UserError {
+      code
+      message
+    }
+    ... on WeakPasswordError {
+      violations {
+        rule
+        message
+      }
+    }
+  }
+}
+`
+
+const TERMINATE_SESSION = `# 10. Ends one of your sessions at once.
+# Paste the accessToken into the headers below,
+# and an id from the tab Sessions.
+mutation TerminateSession {
+  terminateSession(
+    input: { sessionId: "<paste id here>" }
+  ) {
+    ... on TerminateSessionSuccess {
+      session {
+        deviceName
+        isActive
+      }
+    }
+    ... on UserError {
+      code
+      message
+    }
+  }
+}
+`
+
 export const EXAMPLE_TABS = [
   { query: REGISTER, headers: '{}' },
   { query: VERIFY_EMAIL, headers: '{}' },
@@ -188,4 +243,7 @@ export const EXAMPLE_TABS = [
   { query: SESSIONS, headers: withToken },
   { query: AUDIT_LOG, headers: withToken },
   { query: SECURITY_ALERTS, headers: withToken },
+  { query: REFRESH, headers: '{}' },
+  { query: CHANGE_PASSWORD, headers: withToken },
+  { query: TERMINATE_SESSION, headers: withToken },
 ]

@@ -212,6 +212,9 @@ export function createWebSocketServer(deps: Deps) {
         sockets.handleUpgrade(request, socket, head, (opened) => {
           readNoFasterThanRead(opened, socket)
           sockets.emit('connection', opened, request)
+          // ws has closed the connection of whoever sends what is no frame; graphql-ws would print it, past the log.
+          opened.removeAllListeners('error')
+          opened.on('error', ({ message }) => log.debug({ reason: message }, 'A WebSocket sent what is no message'))
         })
       })
     },

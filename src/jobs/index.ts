@@ -1,5 +1,6 @@
-import { PgBoss } from 'pg-boss'
+import { type JobWithMetadata, PgBoss } from 'pg-boss'
 import type { Jobs, Log, Mailer, Sql } from '../ports.js'
+import type { BreachCheck } from '../services/breaches.js'
 import { byServer } from '../services/client.js'
 import type { Services } from '../services/index.js'
 
@@ -54,6 +55,14 @@ export function createJobs({ execute, log }: Deps) {
     await boss.updateQueue(name, options)
   }
 
+  /** A failure is told of before pg-boss hears of it: an operator has to see that no mail goes out. */
+  function reportFailure({ name, id, retryCount, retryLimit }: JobWithMetadata<object>, error: unknown): never {
+    const fields = { err: error, job: id, tries: retryCount + 1 }
+    if (retryCount < retryLimit) log.warn(fields, `A job of ${name} failed, and will be tried again`)
+    else log.error(fields, `A job of ${name} failed for the last time. It is kept in the queue ${name}.dead`)
+    throw error
+  }
+
   async function work<Data extends object>(
     name: Queue,
     count: number,
@@ -61,13 +70,12 @@ export function createJobs({ execute, log }: Deps) {
     pollingIntervalSeconds = POLL_SECONDS,
   ) {
     const ids: string[] = []
+    const options = { batchSize: 1, pollingIntervalSeconds, burstWhenBatchFull: true, includeMetadata: true } as const
+    const run = async ([job]: JobWithMetadata<Data>[]) => {
+      if (job) await handle(job.id, job.data).catch((error) => reportFailure(job, error))
+    }
     for (let index = 0; index < count; index += 1) {
-      const options = { batchSize: 1, pollingIntervalSeconds, burstWhenBatchFull: true }
-      ids.push(
-        await boss.work<Data>(name, options, async ([job]) => {
-          if (job) await handle(job.id, job.data)
-        }),
-      )
+      ids.push(await boss.work<Data, void, typeof options>(name, options, run))
     }
     workers.set(name, ids)
   }
@@ -109,8 +117,8 @@ export function createJobs({ execute, log }: Deps) {
         mailer.send(services.mails.render(sealed), id),
       )
       await work<{ sealed: string }>('mail-request', 2, (id, { sealed }) => services.requestedMails.fulfil(id, sealed))
-      await work<{ userId: string; sealed: string }>('breach-check', 1, (id, { userId, sealed }) =>
-        services.breaches.check(byServer(`job-${id}`), userId, sealed),
+      await work<BreachCheck>('breach-check', 1, (id, check) =>
+        services.breaches.check(byServer(`job-${id}`), id, check),
       )
       await workByTheClock('purge-expired', async () => {
         log.info({ purged: await services.maintenance.purge() }, 'Expired records were removed')

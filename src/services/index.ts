@@ -120,7 +120,9 @@ export function createServices(deps: ServiceDeps) {
 
   const accounts = createAccounts({ clock, records })
   const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })
-  const breaches = createBreaches({ db, audit, jobs, breaches: breachChecker, keys: keys('breach-check') })
+  const breaches = createBreaches({
+    ...{ db, clock, audit, jobs, records, mails, breaches: breachChecker, keys: keys('breach-check') },
+  })
   const newPasswords = createNewPasswords({ policy, hasher, breaches })
   const mailed = { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords }
   const registration = createRegistration({

@@ -33,6 +33,14 @@ test('A mail that is always refused is not lost: after its last try it is in the
     { name: 'send-email.dead', state: 'created', sealed },
   ])
   expect(smtp.refused()).toBe(TRIES)
+  // Each try is told of, without the address, and the last as what it is.
+  const tries = app.log.lines
+    .map((line) => JSON.parse(line))
+    .filter(({ msg }) => /^A job of send-email failed/.test(msg))
+  expect(tries.map((line) => line.tries)).toEqual(Array.from({ length: TRIES }, (_, index) => index + 1))
+  expect(app.log.problems.splice(0)).toMatchObject([
+    { message: 'A job of send-email failed for the last time. It is kept in the queue send-email.dead' },
+  ])
 })
 
 test('A mail that is being delivered when SIGTERM comes is delivered, once', async () => {

@@ -2,6 +2,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { CheckPasswordDocument, RegisterDocument, type RegisterInput } from '../support/generated/graphql.js'
+import { SUBJECTS } from '../support/mailbox.js'
 import { startRangeServer } from '../support/range-server.js'
 
 const ranges = await startRangeServer()
@@ -117,5 +118,8 @@ describe('while the breach service is away', () => {
       { timeout: 15_000, interval: 50 },
     )
     expect(found).toMatchObject({ success: false, riskLevel: 'HIGH', userId: ada.id, ipAddress: null })
+    const mails = (await app.mailsTo(ada.email)).filter(({ subject }) => subject === SUBJECTS.passwordInBreach)
+    expect(mails).toHaveLength(1)
+    expect(mails[0]?.text).toMatch(/^http:\S+\/reset-password$/m)
   })
 })

@@ -12,7 +12,10 @@ import {
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
-const TABS = ['Register', 'VerifyEmail', 'Login', 'Me', 'Sessions', 'AuditLog', 'SecurityAlerts']
+const TABS = [
+  ...['Register', 'VerifyEmail', 'Login', 'Me', 'Sessions', 'AuditLog', 'SecurityAlerts'],
+  ...['Refresh', 'ChangePassword', 'TerminateSession'],
+]
 const LIVE = { timeout: 15_000, interval: 200 }
 
 let server: Server
@@ -21,6 +24,7 @@ let context: BrowserContext
 let page: Page
 let problems: string[]
 let accessToken: string
+let refreshToken: string
 
 beforeAll(async () => {
   ;[server, browser] = await Promise.all([startServer(), openBrowser()])
@@ -111,7 +115,7 @@ describe('GraphiQL, for somebody who has just started the server', () => {
     for (const tab of TABS) {
       await selectTab(page, tab)
       const source = await copy(operationEditor(page))
-      expect(source).toMatch(/^# \d\. /)
+      expect(source).toMatch(/^# \d+\. /)
       // What fits beside the buttons of a window of 1280 pixels.
       for (const line of source.split('\n')) expect(line.length).toBeLessThanOrEqual(49)
     }
@@ -141,9 +145,9 @@ describe('GraphiQL, for somebody who has just started the server', () => {
 
     await selectTab(page, 'Login')
     const { data } = await run(page)
-    const authentication = data?.login?.authentication as { accessToken: string; user: object }
+    const authentication = data?.login?.authentication as { accessToken: string; refreshToken: string; user: object }
     expect(authentication.user).toEqual({ displayName: 'Ada' })
-    accessToken = authentication.accessToken
+    ;({ accessToken, refreshToken } = authentication)
     await takePicture(page, 'graphiql-4-signed-in')
   })
 
@@ -186,20 +190,34 @@ describe('GraphiQL, for somebody who has just started the server', () => {
     await takePicture(watcher, 'graphiql-7-alert')
 
     await page.bringToFront()
-    await page.getByRole('button', { name: 'New tab' }).click()
-    await paste(
-      operationEditor(page),
-      `mutation ChangePassword {
-        changePassword(input: { currentPassword: "violet-harbour-41-lantern", newPassword: "${OTHER_PASSWORD}" }) {
-          ... on ChangePasswordSuccess { terminatedSessions }
-          ... on UserError { message }
-        }
-      }`,
-    )
+    await selectTab(page, 'Refresh')
+    await edit(page, '<paste refreshToken here>', refreshToken)
+    const refreshed = (await run(page)).data?.refresh as { authentication: { accessToken: string } }
+    expect(refreshed).toMatchObject({ outcome: 'ROTATED' })
+    accessToken = refreshed.authentication.accessToken
+    await expect.poll(() => answer(watcher).innerText(), LIVE).toContain('TOKEN_REFRESHED')
+
+    await selectTab(page, 'ChangePassword')
+    await edit(page, 'copper-lagoon-58', OTHER_PASSWORD)
     await pasteToken(page)
     expect(await run(page)).toEqual({ data: { changePassword: { terminatedSessions: 0 } } })
     await expect.poll(() => answer(watcher).innerText(), LIVE).toContain('PASSWORD_CHANGED')
     await takePicture(watcher, 'graphiql-8-password-changed')
+
+    await page.bringToFront()
+    await selectTab(page, 'Me')
+    await pasteToken(page)
+    const { id } = ((await run(page)).data?.me ?? expect.fail()).currentSession as { id: string }
+    await selectTab(page, 'TerminateSession')
+    await edit(page, '<paste id here>', id)
+    await pasteToken(page)
+    const ended = (await run(page)).data?.terminateSession?.session
+    expect(ended).toEqual({ deviceName: expect.stringMatching(/^Chrom/), isActive: false })
+    await takePicture(page, 'graphiql-9-terminated')
+    // The session that the alerts belonged to.
+    await expect.poll(() => watcher.getByRole('button', { name: /Execute query/ }).count(), LIVE).toBe(1)
+    await selectTab(page, 'Me')
+    expect(await run(page)).toEqual({ data: { me: null } })
     await watcher.close()
   })
 
@@ -207,7 +225,7 @@ describe('GraphiQL, for somebody who has just started the server', () => {
     await page.getByRole('button', { name: 'Show Documentation Explorer' }).click()
     await page.getByRole('link', { name: 'Mutation', exact: true }).click()
     await page.getByText('terminateAllSessions').first().waitFor()
-    await takePicture(page, 'graphiql-9-documentation')
+    await takePicture(page, 'graphiql-10-documentation')
   })
 
   it('writes no password and no token into the address bar or the storage that stays', async () => {

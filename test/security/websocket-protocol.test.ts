@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
@@ -39,6 +39,21 @@ describe('a connection is closed', () => {
     const socket = await begin()
     socket.send(message)
     expect(await socket.closing).toMatchObject({ code: 4400 })
+  })
+
+  test.each([
+    ['1002 after what is no frame', 1002, [0xf1, 0x80, 1, 2, 3, 4]],
+    ['1007 after text that is not UTF-8', 1007, [0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe]],
+  ])('with %s, of which the log tells, and the console does not', async (_, code, bytes) => {
+    const printed = vi.spyOn(console, 'error')
+    onTestFinished(() => printed.mockRestore())
+    const told = () => app.log.lines.filter((line) => line.includes('A WebSocket sent what is no message')).length
+    const before = told()
+    const socket = await openRawSocket(app.url)
+    socket.sendBytes(...bytes)
+    expect(await socket.closing).toMatchObject({ code })
+    await eventually(told).toBe(before + 1)
+    expect(printed).not.toHaveBeenCalled()
   })
 
   test('with 4401 after an operation before it has begun', async () => {

@@ -26,6 +26,7 @@ export const SUBJECTS = {
   locked: 'Your account is locked for a while',
   sessionEnded: 'We have ended a session of yours',
   suspiciousLogin: 'Unusual sign-in to your account',
+  passwordInBreach: 'Your password is known from a data breach',
 } as const
 
 /** The link's token and the six digits of a mail. */

@@ -1,4 +1,5 @@
 // Live results, over graphql-ws and over server-sent events, read in the same way.
+import type { Socket } from 'node:net'
 import { createClient } from 'graphql-ws'
 import { onTestFinished, vi } from 'vitest'
 import { WebSocket } from 'ws'
@@ -130,7 +131,11 @@ export async function openRawSocket(
     await vi.waitUntil(() => received.length > 0, PATIENCE)
     return received.shift()
   }
-  return { status, closing, next, received, send: (message: object | string) => socket.send(toText(message)) }
+  const send = (message: object | string) => socket.send(toText(message))
+  /** Past the library, which sends nothing but frames. */
+  const sendBytes = (...bytes: number[]) =>
+    void (socket as unknown as { _socket: Socket })._socket.write(Buffer.from(bytes))
+  return { status, closing, next, received, send, sendBytes }
 }
 
 const toText = (message: object | string) => (typeof message === 'string' ? message : JSON.stringify(message))

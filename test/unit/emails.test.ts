@@ -30,6 +30,7 @@ const data: EmailData = {
   'new-device': origin,
   'account-locked': { ...origin, lockedUntil: origin.at, resetLink },
   'sessions-ended': origin,
+  'password-in-breach': { chosenAt: from.at, resetLink },
   'suspicious-login': { ...origin, reasons: ['NEW_COUNTRY', 'IMPOSSIBLE_TRAVEL', 'SUCCESS_AFTER_FAILURES'] },
 }
 const kinds = Object.keys(data) as EmailKind[]
