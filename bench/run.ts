@@ -1,5 +1,6 @@
 import { type Row, toTable } from './report.js'
 import { measureAudit } from './scenarios/audit.js'
+import { measureChain } from './scenarios/chain.js'
 import { measureAllLogins } from './scenarios/logins.js'
 import { measureMemory } from './scenarios/memory.js'
 import { measureOracles } from './scenarios/oracle.js'
@@ -21,12 +22,15 @@ function optionsOrUsage(): Options {
   }
 }
 
+/** What needs no server. */
+const ALONE: ReadonlySet<string> = new Set(['audit', 'chain'])
+
 async function measureAll(options: Options): Promise<{ rows: Row[]; profiles: string }> {
   // Against a server of its own.
   if (options.only.has('oracle')) return { rows: await measureOracles(options), profiles: '' }
-  // By itself: it needs no server, and would weigh on what is measured with one.
-  const rows = await measureAudit(options)
-  if (options.only.size === 1 && options.only.has('audit')) return { rows, profiles: '' }
+  // By themselves: they would weigh on what is measured with a server.
+  const rows = [...(await measureAudit(options)), ...(await measureChain(options))]
+  if ([...options.only].every((name) => ALONE.has(name))) return { rows, profiles: '' }
   const environment = await createEnvironment(options)
   // Memory after them: it shows what all the rest has left behind.
   const scenarios = [measureThroughput, measureAllLogins, measureSealing, measureQueries, measureMemory, measureStreams]

@@ -164,7 +164,7 @@ async function compare(laboratory: Laboratory, question: Question, samples: numb
       unit: 'ms',
       baseline: { name: `ms ${baseline}`, value: other / 1000 },
       ratio: own / other,
-      target: { text: `p >= ${MAX_P} once`, isMet: ps.some((p) => p >= MAX_P) },
+      target: { text: `median p >= ${MAX_P}`, isMet: median(ps) >= MAX_P },
       note: `p = ${ps.map((p) => p.toPrecision(2)).join(', ')}; ${samples} each`,
     }
   })

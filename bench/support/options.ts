@@ -13,7 +13,7 @@ const USUAL = [
   'memory',
   'streams',
 ] as const
-export const SCENARIOS = [...USUAL, 'oracle', 'audit'] as const
+export const SCENARIOS = [...USUAL, 'oracle', 'audit', 'chain'] as const
 export type ScenarioName = (typeof SCENARIOS)[number]
 
 export interface Options {
@@ -30,7 +30,7 @@ const SAMPLES = 1000
 const QUICK_SAMPLES = 200
 
 export const USAGE = `npm run bench -- [--only ${SCENARIOS.join(',')}] [--quick] [--profile] [--json] [--samples ${SAMPLES}]
-  Without --only: everything but what takes minutes: oracle (whether times tell who has an account), audit (five million events).
+  Without --only: everything but what takes minutes: oracle (whether times tell who has an account), audit (five million events), chain (a million that are verified).
   BENCH_DATABASE_URL  where a database may be created and dropped  (postgresql://postgres@127.0.0.1:5432/postgres)
   BENCH_REDIS_URL     a numbered database that may be flushed      (redis://127.0.0.1:6379/9)`
 

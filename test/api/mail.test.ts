@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
+import { TEST_ENVIRONMENT } from '../support/environment.js'
 import { eventually } from '../support/eventually.js'
 import { RequestPasswordResetDocument, VerifyEmailDocument } from '../support/generated/graphql.js'
 import { type Delivery, startSmtp } from '../support/smtp.js'
@@ -71,6 +72,21 @@ test.each([
     }
   },
 )
+
+test('Mails that wait while a new SECRET_KEY comes before the old one are sent, and what they carry is good', {
+  timeout: 60_000,
+}, async () => {
+  const before = await startApp({ env: { SMTP_URL: await startAway() } })
+  const { query } = await openDatabase(before.installation)
+  const { email } = await before.register()
+  await eventually(async () => (await query(WAITING)).rows.map(({ state }) => state)).toEqual(['completed', 'retry'])
+  const smtp = await startSmtp()
+  const SECRET_KEY = `a-new-key-that-comes-before-the-old-one,${TEST_ENVIRONMENT.SECRET_KEY}`
+  const after = await startApp({ env: { SMTP_URL: smtp.url, SECRET_KEY }, beside: before })
+  await eventually(() => smtp.delivered.length, 40_000).toBe(1)
+  const code = codeOf(smtp.delivered[0] as Delivery)
+  expectType(await after.anonymous.call(VerifyEmailDocument, { input: { email, code } }), 'VerifyEmailSuccess')
+})
 
 test('The sandbox of /dev/mailbox is closed when mails are really sent', async () => {
   const smtp = await startSmtp()

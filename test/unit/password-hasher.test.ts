@@ -1,9 +1,12 @@
+import { execFile } from 'node:child_process'
 import { availableParallelism } from 'node:os'
+import { promisify } from 'node:util'
 import argon2 from 'argon2'
 import { afterAll, expect, test } from 'vitest'
 import { ServiceUnavailableError } from '../../src/errors.js'
 import { createPasswordHasher } from '../../src/infra/password-hasher.js'
 
+const execute = promisify(execFile)
 const COST = { memoryKib: 1024, iterations: 2, parallelism: 1 }
 const hasher = createPasswordHasher({ ...COST, queueLength: 50 })
 afterAll(() => hasher.close())
@@ -20,6 +23,33 @@ test('hashes of this server verify with the argon2 package, and the other way ro
   const theirs = await argon2.hash('pässwörd', { memoryCost: 2048, timeCost: 3, parallelism: 2 })
   expect(await hasher.verify(theirs, 'pässwörd')).toBe(true)
   expect(await hasher.verify(theirs, 'password')).toBe(false)
+})
+
+/** The worker where the optional package is not installed. */
+const WITHOUT_OPTIONAL = `
+  const { Module } = await import('node:module')
+  const load = Module._load
+  Module._load = (name, ...others) => {
+    if (name.startsWith('@node-rs/')) throw new Error('Not installed')
+    return load(name, ...others)
+  }
+  const { hash, verify } = await import(process.argv[1])
+  const [encoded, password] = process.argv.slice(2)
+  const own = await hash({ password, parameters: { memoryKib: 1024, iterations: 2, parallelism: 1 } })
+  const verified = await Promise.all([encoded, own, 'not a hash'].map((each) => verify({ encoded: each, password })))
+  console.log(JSON.stringify({ own, verified }))`
+
+test('where the faster package is not installed, the argon2 package hashes and verifies the same', async () => {
+  const worker = new URL('../../src/infra/hash-worker.js', import.meta.url).href
+  const ours = await hasher.hash('pässwörd')
+  const run = (encoded: string, password: string) =>
+    execute(process.execPath, ['--input-type=module', '-e', WITHOUT_OPTIONAL, worker, encoded, password])
+  const { own, verified } = JSON.parse((await run(ours, 'pässwörd')).stdout)
+  expect(verified).toEqual([true, true, false])
+  expect(own).toMatch(/^\$argon2id\$v=19\$m=1024,t=2,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/)
+  expect(hasher.needsRehash(own)).toBe(false)
+  expect(await hasher.verify(own, 'pässwörd')).toBe(true)
+  expect(JSON.parse((await run(ours, 'password')).stdout).verified).toEqual([false, true, false])
 })
 
 test('the order of the parameters does not matter', async () => {
