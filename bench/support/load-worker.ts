@@ -33,7 +33,7 @@ function requestsOf({ requests, port, connections }: LoadJob, index: number, tok
 }
 
 async function run(job: LoadJob): Promise<LoadResult> {
-  const { connections, ms = Number.POSITIVE_INFINITY, count = Number.POSITIVE_INFINITY, pauseMs = 0 } = job
+  const { connections, ms = Number.POSITIVE_INFINITY, count = Number.POSITIVE_INFINITY, pauseMs = 0, everyMs = 0 } = job
   const kinds = Object.entries(job.outcomes)
   const outcomes: Record<string, number> = {}
   const latencies: number[] = []
@@ -54,7 +54,9 @@ async function run(job: LoadJob): Promise<LoadResult> {
 
   async function work(connection: HttpConnection, index: number): Promise<void> {
     const requests = requestsOf(job, index, tokens)
-    if (pauseMs > 0) await sleep((pauseMs * index) / connections)
+    const cycleMs = everyMs || pauseMs
+    if (cycleMs > 0) await sleep((cycleMs * index) / connections)
+    let due = performance.now()
     while (started < count && performance.now() - startedAt < ms) {
       started += 1
       const sentAt = performance.now()
@@ -63,7 +65,9 @@ async function run(job: LoadJob): Promise<LoadResult> {
       latencies.push(latency)
       classify(status, body, latency)
       requests.learn(body)
-      if (pauseMs > 0) await sleep(pauseMs)
+      due += everyMs
+      const waitMs = everyMs ? due - performance.now() : pauseMs
+      if (waitMs > 0) await sleep(waitMs)
     }
   }
 

@@ -8,6 +8,8 @@ export interface LoadJob {
   count?: number
   /** Milliseconds between an answer and the next request of its connection. */
   pauseMs?: number
+  /** Milliseconds from a request to the next one of its connection, at the latest when it is answered; instead of a pause. */
+  everyMs?: number
   requests: LoadRequests
   /** Texts by which answers are told apart; the first that an answer contains counts. */
   outcomes: Record<string, string>
