@@ -149,14 +149,21 @@ export const QUESTIONS: Readonly<Record<DetectionRule, Question>> = {
 }
 
 /** One row, if no other process judges at the moment; until the end of the transaction none does. */
-export const TAKE = 'SELECT position::text AS position FROM audit_detector FOR UPDATE SKIP LOCKED'
+/** How far the log was judged, and how far it goes. */
+export const TAKE = `
+  SELECT position::text AS position,
+         (SELECT greatest(d.position, max(e.position)) FROM audit_events e)::text AS head
+  FROM audit_detector d FOR UPDATE SKIP LOCKED`
 export const ADVANCE = 'UPDATE audit_detector SET position = $1::bigint'
 
+/** The next of some types. */
 export const NEXT = `
   SELECT position::text AS position, id::text AS id, type::text AS type, occurred_at AS "occurredAt", user_id::text AS "userId",
          session_id::text AS "sessionId", ip_address AS "ipAddress", user_agent AS "userAgent", city, country,
          correlation_id AS "correlationId"
-  FROM audit_events WHERE position > $1::bigint ORDER BY position LIMIT $2::int`
+  FROM audit_events
+  WHERE position > $1::bigint AND position <= $2::bigint AND type = ANY(string_to_array($3::text, ',')::audit_event_type[])
+  ORDER BY position LIMIT $4::int`
 
 /** The last position before what is not older than $2. */
 export const BEFORE = `

@@ -44,6 +44,12 @@ interface Judged {
   correlationId: string | null
 }
 
+/** How far the log was judged, and how far it goes. */
+interface Taken {
+  position: string
+  head: string
+}
+
 interface Raised {
   rule: DetectionRule
   event: Judged
@@ -84,19 +90,25 @@ function judgeTravel(finding: Finding, geo: GeoLocator): Finding | null {
 export function createDetection({ db, clock, audit, feed, records, mails, geo, log, thresholds }: Deps) {
   const rules = Object.entries(thresholds) as [DetectionRule, Threshold][]
   const judgedTypes = new Set(rules.flatMap(([rule]) => QUESTIONS[rule].types))
+  const typeNames = [...judgedTypes].join(',')
   let isDue = false
   let isStopped = false
   let running: Promise<void> | undefined
   let poll: NodeJS.Timeout | undefined
   let unsubscribe: (() => void) | undefined
 
-  /** The next events in the log, and what lies before those that are not too old. */
-  async function next(tx: Transaction, position: string, oldest: Date): Promise<{ events: Judged[]; from: string }> {
-    const events = await tx.sql<Judged>(statements.NEXT, [position, BATCH])
+  /** The next events that are judged, and what lies before those that are not too old. */
+  async function next(
+    tx: Transaction,
+    { position, head }: Taken,
+    oldest: Date,
+  ): Promise<{ events: Judged[]; from: string }> {
+    const after = (start: string) => tx.sql<Judged>(statements.NEXT, [start, head, typeNames, BATCH])
+    const events = await after(position)
     if (!events[0] || events[0].occurredAt >= oldest) return { events, from: position }
     const [row] = await tx.sql<{ position: string }>(statements.BEFORE, [position, oldest])
     const from = row?.position ?? position
-    return { events: await tx.sql<Judged>(statements.NEXT, [from, BATCH]), from }
+    return { events: await after(from), from }
   }
 
   async function ask(tx: Transaction, rule: DetectionRule, { limit, windowMs }: Threshold, range: unknown[]) {
@@ -162,15 +174,15 @@ export function createDetection({ db, clock, audit, feed, records, mails, geo, l
   /** Judges the next events. Returns whether there may be more of them. */
   const step = () =>
     db.transaction(async (tx) => {
-      const [taken] = await tx.sql<{ position: string }>(statements.TAKE, [])
-      if (!taken) return false
+      const [taken] = await tx.sql<Taken>(statements.TAKE, [])
+      if (!taken || taken.head === taken.position) return false
       const oldest = new Date(clock.now().getTime() - MAX_AGE_MS)
-      const { events, from } = await next(tx, taken.position, oldest)
-      const to = events.at(-1)?.position ?? from
-      if (to === taken.position) return false
-      await judge(tx, events, [from, to, oldest])
+      const { events, from } = await next(tx, taken, oldest)
+      const last = events[BATCH - 1]
+      const to = last?.position ?? taken.head
+      if (events.length > 0) await judge(tx, events, [from, to, oldest])
       await tx.sql(statements.ADVANCE, [to])
-      return events.length === BATCH
+      return last !== undefined
     })
 
   async function run(): Promise<void> {
