@@ -57,9 +57,14 @@ export function createJobs({ execute, log }: Deps) {
 
   /** A failure is told of before pg-boss hears of it: an operator has to see that no mail goes out. */
   function reportFailure({ name, id, retryCount, retryLimit }: JobWithMetadata<object>, error: unknown): never {
-    const fields = { err: error, job: id, tries: retryCount + 1 }
-    if (retryCount < retryLimit) log.warn(fields, `A job of ${name} failed, and will be tried again`)
-    else log.error(fields, `A job of ${name} failed for the last time. It is kept in the queue ${name}.dead`)
+    const fields = { job: id, tries: retryCount + 1 }
+    if (retryCount < retryLimit)
+      log.warn({ ...fields, reason: String(error) }, `A job of ${name} failed, and will be tried again`)
+    else
+      log.error(
+        { ...fields, err: error },
+        `A job of ${name} failed for the last time. It is kept in the queue ${name}.dead`,
+      )
     throw error
   }
 
