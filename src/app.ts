@@ -133,7 +133,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     hasAccessCookie: config.accessTokenCookie,
   }
   const { server, closeUnused } = createHttpServer({
-    requestTimeoutMs: config.limits.requestMs,
+    ...{ requestTimeoutMs: config.limits.requestMs, patienceMs: config.limits.operationMs },
     ...{ routes, isProduction: config.isProduction, log, readClient, maskError, onResponse: metrics.httpRequest },
     openTransport: (request, head) => createHttpTransport(request, head, transportSettings),
   })

@@ -38,8 +38,11 @@ export interface Transport {
   csrfToken(): string
   /** The cursor of the last event of a stream that broke off; null where the client names none. */
   readonly lastEventId: string | null
-  /** Names the event after which a stream begins. Does nothing where streams have no ids. */
-  beginStream(eventId: string): void
+  /**
+   * Names the event after which a stream begins, and what aborts when it may go on no longer. Does nothing where streams
+   * have no ids.
+   */
+  beginStream(eventId: string, life: AbortSignal): void
   /** Tells the client how much of a limit is left. */
   reportLimit(verdict: RateLimitVerdict): void
 }

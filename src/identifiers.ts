@@ -2,18 +2,22 @@
 
 const GMAIL = new Set(['gmail.com', 'googlemail.com'])
 
+/** Longer than any address or name. Folding takes time that grows with the square of a hostile text. */
+const LONGEST = 320
+const fold = (text: string): string => text.slice(0, LONGEST).trim().normalize('NFKC').toLowerCase()
+
 /** The e-mail address as a key: case-insensitive; Gmail's dots, plus-tags and second domain collapse. */
 export function normalizeEmail(email: string): string {
-  const address = email.trim().normalize('NFKC').toLowerCase()
+  const address = fold(email)
   const at = address.lastIndexOf('@')
   const local = address.slice(0, at)
   const domain = address.slice(at + 1)
   if (!GMAIL.has(domain)) return address
-  return `${local.replace(/\+.*$/, '').replaceAll('.', '')}@gmail.com`
+  return `${local.split('+', 1)[0]?.replaceAll('.', '')}@gmail.com`
 }
 
 /** The username as a key: case-insensitive, compatibility forms folded. */
-export const normalizeUsername = (username: string): string => username.trim().normalize('NFKC').toLowerCase()
+export const normalizeUsername = (username: string): string => fold(username)
 
 /** A login identifier, e-mail or username, as a key. Usernames have no @, so the two never collide. */
 export function normalizeIdentifier(identifier: string): string {

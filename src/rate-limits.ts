@@ -51,7 +51,10 @@ export function parseRateLimits(text: string, defaults: RateLimits): { limits: R
     .filter(Boolean)) {
     const [, name, rules] = ENTRY.exec(entry) ?? []
     if (!name || !rules) return { limits: defaults, problem: `cannot read "${entry}"; write it as login=5/1m,25/1h` }
-    if (name !== '*' && !(name in defaults)) return { limits: defaults, problem: `there is no limit named "${name}"` }
+    if (name !== '*' && !Object.hasOwn(defaults, name))
+      return { limits: defaults, problem: `there is no limit named "${name}"` }
+    const isNoTime = rules.split(',').some((rule) => ms(rule.slice(rule.indexOf('/') + 1) as StringValue) < 1)
+    if (isNoTime) return { limits: defaults, problem: `the window of "${entry}" is no time at all` }
     overrides.set(name, rules)
   }
   const limits = Object.entries(defaults).map(([name, initial]) => {

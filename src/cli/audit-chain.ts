@@ -14,19 +14,21 @@ function position(value: string): bigint {
   return BigInt(value)
 }
 
-const SIGNED = /[\w-]+\.[\w-]+\.[\w-]+/g
+/** The field of a log line, as JSON or for people; not what a client has put into another field, where quotes are escaped. */
+const SIGNED = /(?:^\s*|[{,]")jws"?: ?"([\w-]+\.[\w-]+\.[\w-]+)"/gm
 
 /** What was signed once, from whatever lines have it. What they say was signed needs no proof: they were kept elsewhere. */
 function anchors(path: string): Anchor[] {
   const found = new Map<bigint, Anchor>()
-  for (const [jws] of readFile(path).matchAll(SIGNED)) {
-    try {
-      if (decodeProtectedHeader(jws).typ !== AUDIT_STATEMENT) continue
-      const { position, hash } = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString())
-      found.set(BigInt(position), { position: BigInt(position), hash })
-    } catch {
-      // A path or a number with two dots in it.
+  for (const [, jws = ''] of readFile(path).matchAll(SIGNED)) {
+    const { typ } = decodeProtectedHeader(jws)
+    if (typ !== AUDIT_STATEMENT) continue
+    const { position, hash } = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString())
+    const known = found.get(BigInt(position))
+    if (known && known.hash !== hash) {
+      throw new InvalidArgumentError(`Has two lines that contradict each other, about position ${position}.`)
     }
+    found.set(BigInt(position), { position: BigInt(position), hash })
   }
   if (found.size === 0)
     throw new InvalidArgumentError('Has no line of a server that says that the audit log was signed.')

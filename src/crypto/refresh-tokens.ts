@@ -1,5 +1,5 @@
-import { createHash, createHmac, randomBytes } from 'node:crypto'
-import { open, randomToken, seal } from './secrets.js'
+import { createHash, randomBytes } from 'node:crypto'
+import { deriveKey, open, randomToken, seal } from './secrets.js'
 
 // A refresh token is `<family handle><secret>`: 144 bits that stay the same over the life of a session, so that calls
 // can be counted per session before any look-up, and 256 fresh bits on each rotation. Both are opaque to the client.
@@ -18,9 +18,9 @@ export const isRefreshTokenShaped = (token: string): boolean => TOKEN.test(token
 export const familyOf = (token: string): string =>
   createHash('sha256').update(token.slice(0, FAMILY_CHARACTERS)).digest('base64url')
 
-// The key comes from the token itself, of which only the hash is stored: a copy of the database opens nothing. A token is as
-// good as a key, so that HKDF's second step is enough (RFC 5869 section 3.3): it is one HMAC, on a path that is hot.
-const successorKey = (token: string) => createHmac('sha256', token).update('refresh-successor\x01').digest()
+// The key comes from the token itself, of which only the hash is stored: a copy of the database opens nothing. The token is
+// no key for an HMAC as it is: of one that is longer than a block, HMAC takes the hash, which is what is stored.
+const successorKey = (token: string) => deriveKey(token, 'refresh-successor')
 
 /** Encrypts the successor so that only a holder of `token` can read it. */
 export const sealSuccessor = (token: string, successor: string): Buffer<ArrayBuffer> =>

@@ -5,7 +5,8 @@ import { v4 as uuid } from 'uuid'
 import type { GeoLocator, Log, Place } from '../ports.js'
 import type { Client } from '../services/client.js'
 
-const REQUEST_ID = /^[A-Za-z0-9._:-]{8,100}$/
+/** Those of the server's own doings begin otherwise: the audit log believes them. */
+const REQUEST_ID = /^(?!(audit-erase|cli|job)-)[A-Za-z0-9._:-]{8,100}$/i
 const MAX_USER_AGENT = 512
 const MAPPED_IPV4 = /^::ffff:(?=\d+\.)/i
 

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { mapAsyncIterator } from '@graphql-tools/utils'
 import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, execute } from 'graphql'
 import type { FetchAPI } from 'graphql-yoga'
@@ -19,6 +20,36 @@ export async function subscribeWithIds(
       [EVENT_ID]: event.cursor,
     }),
   )
+}
+
+/** So long may a client take to read to the end. */
+const CLOSE_TIMEOUT_MS = 2_000
+
+/**
+ * Results and their response end together; else they would count as open for ever. Nobody reads on when the response is
+ * closed, also before the results came, or is a refusal. And a client that reads nothing does not see the end of their
+ * `life`: it is cut off.
+ */
+export function endTogether(
+  results: AsyncIterable<unknown>,
+  response: ServerResponse,
+  life: AbortSignal | undefined,
+): void {
+  let timer: NodeJS.Timeout | undefined
+  const cutOff = () => {
+    timer = setTimeout(() => response.destroy(), CLOSE_TIMEOUT_MS)
+  }
+  const end = () => {
+    clearTimeout(timer)
+    life?.removeEventListener('abort', cutOff)
+    results[Symbol.asyncIterator]()
+      .return?.()
+      .catch(() => {})
+  }
+  life?.addEventListener('abort', cutOff)
+  if (life?.aborted) cutOff()
+  if (response.closed) end()
+  else response.once('close', end)
 }
 
 const PING_MS = 12_000

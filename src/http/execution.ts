@@ -8,6 +8,9 @@ import type { ErrorMasker } from './graphql-errors.js'
 /** `code` is OK or that of the error. */
 export type OnField = (field: string, code: string, seconds: number) => void
 
+/** Of a variable, a few errors tell enough. */
+const COERCION = { maxCoercionErrors: 5 }
+
 export type Executor = (args: ExecutionArgs) => Promise<ExecutionResult>
 
 interface Deps {
@@ -60,7 +63,7 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
 
   return async (args) => {
     const startedAt = performance.now()
-    const work = execute({ ...args, hideSuggestions })
+    const work = execute({ ...args, hideSuggestions, options: COERCION })
     const result = work instanceof Promise ? await inTime(work, args.contextValue as Context) : work
     const masked = result.errors ? { ...result, errors: result.errors.map(maskError) } : result
     measure(args, masked, startedAt)
@@ -113,7 +116,7 @@ export const createSubscriber =
     }
     try {
       const result = ofUser
-        ? await subscribeWithIds({ ...args, hideSuggestions })
+        ? await subscribeWithIds({ ...args, hideSuggestions, options: COERCION })
         : { errors: [tooManySubscriptions(perUser)] }
       if (Symbol.asyncIterator in result) return withEnd(result, release)
       release()

@@ -67,20 +67,36 @@ function pathOfLiteral({ nodes }: GraphQLError): string[] {
 }
 
 /** What GraphQL itself finds wrong with a value, with the path that leads to it, e.g. `at "input.scope"`. */
-function issuesOf(error: GraphQLError): object[] {
-  const { message } = error
+function issuesOf(error: GraphQLError, message: string): object[] {
   const [, variable] = /^Variable "\$([^"]+)"/.exec(message) ?? []
   const [, within] = /at "([^"]+)"/.exec(message) ?? []
   const path = variable ? (within ?? variable).split('.') : pathOfLiteral(error)
   return [{ path, code: 'invalid', message }]
 }
 
-function codeOfGraphQL(error: GraphQLError): GraphQLErrorExtensions {
+const MAX_MESSAGE = 300
+const CONCERNING = /^Variable "\$\w+" got invalid value/
+
+/** What GraphQL says of an error, without the values that it repeats: they may be long, and may be passwords. */
+function messageOf({ message, originalError }: GraphQLError): string {
+  let told = message
+  const cause = `; ${originalError?.message}`
+  if (CONCERNING.test(message) && message.endsWith(cause)) {
+    const [subject = ''] = CONCERNING.exec(message) ?? []
+    const [path = ''] = / at "[\w.[\]]+"$/.exec(message.slice(0, -cause.length)) ?? []
+    told = subject + path + cause
+  }
+  const [withoutValue = ''] = told.split(/ values?: /, 1)
+  return withoutValue.length > MAX_MESSAGE ? `${withoutValue.slice(0, MAX_MESSAGE)}…` : withoutValue
+}
+
+function describeGraphQL(error: GraphQLError): [message: string, extensions: GraphQLErrorExtensions] {
   const { code, http } = error.extensions
   // It may come here a second time: then `http` is not enumerable.
-  if (code && !GENERIC_CODES.has(String(code))) return { ...error.extensions, ...(http && { http }) }
-  if (TOO_COMPLEX.test(error.message)) return { code: 'QUERY_TOO_COMPLEX', ...(http && { http }) }
-  return { code: 'BAD_USER_INPUT', issues: issuesOf(error), ...(http && { http }) }
+  if (code && !GENERIC_CODES.has(String(code))) return [error.message, { ...error.extensions, ...(http && { http }) }]
+  const message = messageOf(error)
+  if (TOO_COMPLEX.test(message)) return [message, { code: 'QUERY_TOO_COMPLEX', ...(http && { http }) }]
+  return [message, { code: 'BAD_USER_INPUT', issues: issuesOf(error, message), ...(http && { http }) }]
 }
 
 /**
@@ -115,7 +131,7 @@ export function createErrorMasker(isOutage: (error: unknown) => boolean): ErrorM
     if (root instanceof GraphQLError) {
       // Without a code it is GraphQL's own: the root says what is wrong, the error around it in which variable.
       const told = root.extensions.code ? root : (error as GraphQLError)
-      return coded(told.message, codeOfGraphQL(told))
+      return coded(...describeGraphQL(told))
     }
     return coded('Something went wrong.', { code: 'INTERNAL_SERVER_ERROR' })
   }

@@ -19,6 +19,8 @@ interface Deps {
   isProduction: boolean
   /** How long a client may take to send a request, the last byte of the body included. */
   requestTimeoutMs: number
+  /** How long an operation may take. */
+  patienceMs: number
   log: Log
   readClient: (request: IncomingMessage) => Client
   openTransport: (request: IncomingMessage, head: Head) => HttpTransport
@@ -28,6 +30,8 @@ interface Deps {
 
 const KEEP_ALIVE_MS = 65_000
 const MAX_CHECKING_MS = 5_000
+/** So long may nothing move on a connection that waits for something: streams of events send pings. */
+const SILENCE_MS = 120_000
 
 /** Finds the handler; answers 404 and 405 itself. */
 function route(routes: Routes, exchange: Exchange, path: string): Handler | null {
@@ -49,7 +53,8 @@ interface HttpServer {
 
 /** The HTTP server: what every request gets before, and whatever happens after, its route. */
 export function createHttpServer(deps: Deps): HttpServer {
-  const { routes, isProduction, requestTimeoutMs, log, readClient, openTransport, maskError, onResponse } = deps
+  const { routes, isProduction, requestTimeoutMs, patienceMs, log, readClient, openTransport, maskError, onResponse } =
+    deps
 
   const headers = securityHeaders(isProduction)
 
@@ -93,6 +98,8 @@ export function createHttpServer(deps: Deps): HttpServer {
     },
     (request, response) => void handle(request, response),
   )
+  // An answer that its client does not read takes memory.
+  server.setTimeout(Math.max(SILENCE_MS, 2 * patienceMs))
   // Browsers connect ahead of what they may ask for; to Node such a connection is busy until `headersTimeout`.
   const open = new Set<Socket>()
   server.on('connection', (socket) => {

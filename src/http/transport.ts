@@ -21,8 +21,8 @@ export interface TransportSettings {
 }
 
 export interface HttpTransport extends Transport {
-  /** The event after which the stream begins, if the response is one. */
-  readonly firstEventId: string | null
+  /** If the response is a stream: the event after which it begins, and what aborts when it may go on no longer. */
+  readonly stream: { firstEventId: string; life: AbortSignal } | null
   /** Whether a page that we do not know has sent the request: no cookie counts then, whatever else comes with it. */
   isForeign(): boolean
   /** Whether a form is one of ours: its hidden field holds the token of the CSRF cookie, and no other page has sent it. */
@@ -46,7 +46,7 @@ class NodeTransport implements HttpTransport {
   private readonly settings: TransportSettings
   private readonly cookies: Readonly<Record<string, string | undefined>>
   private issuedCsrfToken: string | undefined
-  firstEventId: string | null = null
+  stream: HttpTransport['stream'] = null
   private leastRemaining = Number.POSITIVE_INFINITY
 
   constructor(request: IncomingMessage, head: Head, settings: TransportSettings) {
@@ -78,8 +78,8 @@ class NodeTransport implements HttpTransport {
     return this.read('device')
   }
 
-  beginStream(eventId: string): void {
-    this.firstEventId = eventId
+  beginStream(firstEventId: string, life: AbortSignal): void {
+    this.stream = { firstEventId, life }
   }
 
   isForeign(): boolean {

@@ -14,7 +14,7 @@ import type { PrismaClient } from '../generated/prisma/client.js'
 import type { Log } from '../ports.js'
 import type { Services } from '../services/index.js'
 import { createCap } from './caps.js'
-import { streamEvents } from './event-stream.js'
+import { endTogether, streamEvents } from './event-stream.js'
 import { callerOf, type Exchange } from './exchange.js'
 import { createExecutor, createSubscriber, type Executor, type OnField, type Subscriber } from './execution.js'
 import { graphiqlOptions, renderGraphiql } from './graphiql.js'
@@ -108,12 +108,13 @@ export function createGraphql(options: GraphqlOptions) {
       {
         onResultProcess({ result, setResult, setResultProcessor, serverContext }) {
           const { exchange } = serverContext as unknown as ServerContext
-          const { client, head, ticket, transport } = exchange
+          const { client, head, response, ticket, transport } = exchange
           if (Symbol.asyncIterator in result) {
             // A stream of events stays open for long, and costs little meanwhile.
             ticket?.end()
-            const { firstEventId } = transport
-            if (firstEventId !== null && isStreamWanted(exchange))
+            endTogether(result, response, transport.stream?.life)
+            const { firstEventId } = transport.stream ?? {}
+            if (firstEventId !== undefined && isStreamWanted(exchange))
               setResultProcessor((_, fetchApi) => streamEvents(result, firstEventId, fetchApi), 'text/event-stream')
             return
           }

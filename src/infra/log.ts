@@ -23,7 +23,7 @@ const isHarmless = (name: string, value: unknown) =>
 
 /** `scheme://user:password@host` happens in messages of drivers. */
 const withoutCredentials = (text: string) =>
-  text.includes('://') ? text.replace(/:\/\/[^\s/@]*:[^\s/]*@/g, `://${REDACTED}@`) : text
+  text.includes('://') ? text.replace(/:\/\/[^\s/@:]{0,256}:[^\s/]{0,1024}@/g, `://${REDACTED}@`) : text
 
 /** Only what is known to be safe: drivers hang whole commands, with their arguments, on their errors. */
 function describeError(error: Error, depth: number): object {

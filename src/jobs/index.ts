@@ -35,6 +35,9 @@ const QUEUES = {
 } as const
 type Queue = keyof typeof QUEUES
 
+/** Whether what failed for the last time is kept: mails are. A digest of a password is not, and what a clock begins comes again. */
+const isKept = (name: string) => name === 'send-email' || name === 'mail-request'
+
 /** Work that leaves the process: pg-boss queues in the same database, so that a job commits with what caused it. */
 export function createJobs({ execute, log }: Deps) {
   const boss = new PgBoss({
@@ -49,8 +52,11 @@ export function createJobs({ execute, log }: Deps) {
 
   async function createQueue(name: Queue): Promise<void> {
     const deadLetter = `${name}.dead`
-    await boss.createQueue(deadLetter, { retentionSeconds: 90 * DAY_SECONDS })
-    const options = { ...QUEUES[name], heartbeatSeconds, deadLetter, deleteAfterSeconds: DAY_SECONDS }
+    if (isKept(name)) await boss.createQueue(deadLetter, { retentionSeconds: 90 * DAY_SECONDS })
+    const options = {
+      ...{ ...QUEUES[name], heartbeatSeconds, deleteAfterSeconds: DAY_SECONDS },
+      ...(isKept(name) && { deadLetter }),
+    }
     await boss.createQueue(name, options)
     await boss.updateQueue(name, options)
   }
@@ -63,7 +69,7 @@ export function createJobs({ execute, log }: Deps) {
     else
       log.error(
         { ...fields, err: error },
-        `A job of ${name} failed for the last time. It is kept in the queue ${name}.dead`,
+        `A job of ${name} failed for the last time${isKept(name) ? `. It is kept in the queue ${name}.dead` : ''}`,
       )
     throw error
   }
@@ -77,7 +83,12 @@ export function createJobs({ execute, log }: Deps) {
     const ids: string[] = []
     const options = { batchSize: 1, pollingIntervalSeconds, burstWhenBatchFull: true, includeMetadata: true } as const
     const run = async ([job]: JobWithMetadata<Data>[]) => {
-      if (job) await handle(job.id, job.data).catch((error) => reportFailure(job, error))
+      if (!job) return
+      try {
+        await handle(job.id, job.data)
+      } catch (error) {
+        reportFailure(job, error)
+      }
     }
     for (let index = 0; index < count; index += 1) {
       ids.push(await boss.work<Data, void, typeof options>(name, options, run))

@@ -24,8 +24,9 @@ async function positionOf(after: string | null | undefined, { audit }: Services)
 async function follow(context: Context, filter: AuditFilter, after: string | null | undefined) {
   const { services, transport } = context
   const position = await positionOf(transport.lastEventId ?? after, services)
-  transport.beginStream(toCursor({ position }))
-  return mapAsyncIterator(services.alerts.follow(signedIn(context), filter, position), toEdge)
+  const alerts = services.alerts.follow(signedIn(context), filter, position)
+  transport.beginStream(toCursor({ position }), alerts.life)
+  return mapAsyncIterator(alerts, toEdge)
 }
 
 builder.subscriptionField('securityAlerts', (t) =>

@@ -1,6 +1,7 @@
 // Rules about the shape of input: what can be said without looking anything up.
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { normalizeUsername } from '../identifiers.js'
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const CONTROL_CHARACTERS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff\ufff9-\uffff]/
@@ -30,7 +31,9 @@ export const email = z
   .refine(isWellFormed, 'Must not contain control characters.')
   .pipe(z.email('Must be an e-mail address.'))
 
-export const username = z.string().refine((name) => /^[\p{L}\p{N}][\p{L}\p{N}\p{M}._-]{2,31}$/u.test(name), {
+const USERNAME = /^[\p{L}\p{N}][\p{L}\p{N}\p{M}._-]{2,31}$/u
+/** As typed, and as it is compared: a single letter may stand for many. */
+export const username = z.string().refine((name) => USERNAME.test(name) && USERNAME.test(normalizeUsername(name)), {
   error: 'Must have 3 to 32 letters, digits, dots, hyphens or underscores, and begin with a letter or a digit.',
 })
 
@@ -39,7 +42,12 @@ export const name = text(100)
 export const deviceName = text(100)
 
 /** Anything goes in a password; the policy judges it. This only bounds the work. */
-export const password = z.string().min(1, 'Must not be empty.').max(1024, 'Must have at most 1024 characters.')
+export const password = z
+  .string()
+  .min(1, 'Must not be empty.')
+  .max(1024, 'Must have at most 1024 characters.')
+  // A half of a character is hashed like any other half.
+  .refine((text) => text.isWellFormed(), 'Must be well-formed Unicode.')
 
 /** An opaque token of ours. One that is too long to be ours is answered like any other unknown token. */
 export const token = z.string().min(1, 'Must not be empty.').max(8192, 'Must have at most 8192 characters.')

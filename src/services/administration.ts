@@ -2,7 +2,7 @@ import { InvalidTokenError, UsernameTakenError } from '../errors.js'
 import { normalizeEmail, normalizeIdentifier, normalizeUsername } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import { type Accounts, isTaken } from './accounts.js'
-import type { Audit } from './audit.js'
+import type { Audit, AuditEntry } from './audit.js'
 import type { Client } from './client.js'
 import type { Database } from './database.js'
 import type { NewPasswords } from './new-passwords.js'
@@ -78,7 +78,8 @@ export function createAdministration(deps: Deps) {
           })
           const user = await accounts.establish(tx, id)
           await accepted.settle(tx, id)
-          await audit.record(tx, client, { type: 'REGISTERED', userId: id }, { type: 'EMAIL_VERIFIED', userId: id })
+          const registered: AuditEntry = { type: 'REGISTERED', userId: id, metadata: { role: roleName } }
+          await audit.record(tx, client, registered, { type: 'EMAIL_VERIFIED', userId: id })
           return user
         })
       } catch (error) {

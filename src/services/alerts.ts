@@ -15,6 +15,11 @@ interface Deps {
   clock: Clock
 }
 
+export interface Alerts extends AsyncIterableIterator<AuditEvent> {
+  /** Aborts when they end; they say so themselves only to who reads on. */
+  readonly life: AbortSignal
+}
+
 /** setTimeout's longest delay; a stream that lives longer is checked again. */
 const MAX_DELAY_MS = 2_147_483_647
 const AUTHORITY: ReadonlySet<unknown> = new Set(['role', 'permissions'])
@@ -43,6 +48,8 @@ export function createAlerts({ feed, records, sessionEnds, signingKeys, clock }:
     const ending = new AbortController()
     const end = () => ending.abort()
     open.set(end, viewer.user)
+    // What was withdrawn between the look at the viewer and now was told to nobody here.
+    void endOutdated(viewer.user.id)
     const unwatch = sessionEnds.watch(viewer.session.id, end)
     const unwatchKey = signingKeys.watch(viewer.tokenKid, end)
     const remainingMs = viewer.tokenExpiresAt.getTime() - clock.now().getTime()
@@ -64,10 +71,11 @@ export function createAlerts({ feed, records, sessionEnds, signingKeys, clock }:
     },
 
     /** Events that match, after the position. Ends with the session and with the access token. */
-    follow(viewer: Viewer, filter: AuditFilter, after: bigint): AsyncIterableIterator<AuditEvent> {
+    follow(viewer: Viewer, filter: AuditFilter, after: bigint): Alerts {
       const { signal, release } = lifeOf(viewer)
       const events = feed.events(filter, after, signal)
       return {
+        life: signal,
         next: () => events.next(),
         return: async () => {
           release()

@@ -52,7 +52,8 @@ const ROWS = `
          user_agent AS "userAgent", city, country, correlation_id AS "correlationId", metadata::text, salt, commitment, hash,
          salt IS NULL AND EXISTS (
            SELECT FROM audit_events said WHERE said.user_id = e.user_id AND said.type = 'PROFILE_UPDATED'
-             AND said.position > e.position AND starts_with(said.correlation_id, '${ERASURE}')) AS "isErased"
+             AND said.position > e.position AND starts_with(said.correlation_id, '${ERASURE}')
+             AND said.ip_address IS NULL) AS "isErased"
   FROM audit_events e WHERE position > $1::bigint AND position <= $2::bigint ORDER BY position LIMIT ${PAGE}`
 
 const text = (value: string | null) => (value === null ? 'null' : JSON.stringify(value))

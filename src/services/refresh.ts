@@ -10,6 +10,7 @@ import type { Database } from './database.js'
 import type { Mails } from './mails.js'
 import type { Records, SessionRecord } from './records.js'
 import type { Rotations } from './rotations.js'
+import { LOCK } from './session-statements.js'
 import type { Sessions } from './sessions.js'
 
 interface Deps {
@@ -72,8 +73,11 @@ export function createRefresh(deps: Deps) {
   }
 
   /** The token was used before, outside what a lost response explains: somebody has a copy (RFC 9700). */
-  async function punish(client: Client, session: SessionRecord): Promise<never> {
-    await db.transaction(async (tx) => {
+  async function punish(client: Client, token: string, session: SessionRecord): Promise<never> {
+    const isKnown = await db.transaction(async (tx) => {
+      // Unless a change of the password, which holds this lock, has replaced the whole family: then it is nobody's any more.
+      await tx.sql(LOCK, [session.id])
+      if ((await tx.sql(FIND, [sha256(token)])).length === 0) return false
       const ended = await sessions.end(tx, client, session.userId, 'TOKEN_REUSED', { ids: [session.id] })
       await audit.record(tx, client, { type: 'TOKEN_REUSE_DETECTED', userId: session.userId, sessionId: session.id })
       const user = ended.length > 0 ? await records.freshUser(session.userId, tx.sql) : null
@@ -82,7 +86,9 @@ export function createRefresh(deps: Deps) {
           ...originOf(client, clock.now()),
           deviceName: session.deviceName,
         })
+      return true
     })
+    if (!isKnown) return refuse(client, 'INVALID', session)
     throw new InvalidRefreshTokenError('REUSED')
   }
 
@@ -103,7 +109,7 @@ export function createRefresh(deps: Deps) {
     if (end) return refuse(client, end.endReason === 'EXPIRED' ? 'EXPIRED' : 'REVOKED', session)
     if (!user.isActive) return refuse(client, 'REVOKED', session)
     const successor = await replayable(token, found)
-    if (successor === null) return punish(client, session)
+    if (successor === null) return punish(client, token, session)
     const metadata = { outcome: 'REPLAYED' }
     await audit.record(db, client, { type: 'TOKEN_REFRESHED', userId: user.id, sessionId: session.id, metadata })
     return { authentication: await authentications.issue(user, session, successor), outcome: 'REPLAYED' }

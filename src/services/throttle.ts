@@ -28,7 +28,7 @@ const COUNT = `
       WHEN t.locked_until > $3::timestamptz THEN t.locked_until
       WHEN (CASE WHEN t.locked_until <= $3::timestamptz THEN 1 ELSE t.failures + 1 END) >= $4::int THEN $5::timestamptz
     END
-  RETURNING failures, locked_until AS "lockedUntil"`
+  RETURNING locked_until AS "lockedUntil"`
 
 // The account's own and those of its known devices.
 const CLEAR = 'DELETE FROM login_throttles WHERE user_id = $1::uuid RETURNING locked_until AS "lockedUntil"'
@@ -50,7 +50,7 @@ export function createThrottle({ clock, audit, mailRequests, keys, threshold, du
     async countFailure(tx: Transaction, client: Client, key: string, user: UserRecord | null): Promise<Date | null> {
       const now = clock.now()
       const lockUntil = new Date(now.getTime() + durationMs)
-      const [row] = await tx.sql<{ failures: number; lockedUntil: Date | null }>(COUNT, [
+      const [row] = await tx.sql<{ lockedUntil: Date | null }>(COUNT, [
         key,
         user?.id ?? null,
         now,
@@ -58,7 +58,8 @@ export function createThrottle({ clock, audit, mailRequests, keys, threshold, du
         lockUntil,
       ])
       const lockedUntil = row?.lockedUntil ?? null
-      if (row?.failures === threshold && lockedUntil) {
+      // A lock that was there is not prolonged: so this failure has set it.
+      if (lockedUntil?.getTime() === lockUntil.getTime()) {
         const metadata = { lockedUntil: lockedUntil.toISOString(), onKnownDevice: key.startsWith('device:') }
         await audit.record(tx, client, { type: 'ACCOUNT_LOCKED', userId: user?.id ?? null, metadata })
         const request = { userId: user?.id ?? null, lockedUntil: lockedUntil.toISOString() }

@@ -13,7 +13,12 @@ vi.setConfig({ testTimeout: 300_000 })
 const EVENTS = process.env.TEST_DATABASE_URL ? 5_000 : 1_000
 const FOLLOWERS = 20
 const WRITERS = 12
-const UPDATE = 'mutation ($name: String) { updateProfile(input: { firstName: $name }) { __typename } }'
+/** An event that nobody is alerted of. */
+const UPDATE = 'mutation ($name: String!) { updateProfile(input: { firstName: $name }) { __typename } }'
+/** An event that the owner of the account is alerted of. */
+const FAIL = `mutation ($name: String!) {
+  login(input: { identifier: $name, password: "not the password", tokenDelivery: BODY }) { __typename }
+}`
 
 const redis = hasRedis ? await startRedis() : null
 
@@ -24,6 +29,7 @@ test(
       JWT_ISSUER: 'https://auth.example',
       JWT_AUDIENCE: 'https://auth.example',
       REDIS_URL: redis?.url ?? '',
+      LOCKOUT_THRESHOLD: '1000',
     }
     const app = await startApp({ env })
     const auditor = await app.auditor()
@@ -47,19 +53,26 @@ test(
     await Promise.all(servers.map(({ url }) => url()))
 
     // Cuts fall where they may, but every run has enough of them.
-    const patience = () => 1 + Math.floor((Math.random() * EVENTS) / 12)
+    const patience = (events: number) => () => 1 + Math.floor((Math.random() * events) / 12)
     const followers = Array.from({ length: FOLLOWERS }, (_, index) => {
       const { url } = servers[index % 2] as (typeof servers)[0]
-      const target: Target = { url, token: auditor.accessToken }
-      return startFollower(TRANSPORTS[(index >> 1) % 2] as (typeof TRANSPORTS)[0], target, start, patience)
+      const read = TRANSPORTS[(index >> 1) % 2] as (typeof TRANSPORTS)[0]
+      // Each of three users follows four alerts; the auditor, eight times, everything.
+      const user = users[(index >> 2) - 2]
+      const target: Target = user
+        ? { url, token: user.accessToken, stream: 'alerts' }
+        : { url, token: auditor.accessToken, stream: 'events' }
+      const share = user ? EVENTS / 3 / users.length : EVENTS
+      return { owner: user?.id, ...startFollower(read, target, start, patience(share)) }
     })
 
     let written = 0
     const write = async (index: number) => {
-      const { accessToken } = users[index % users.length] as (typeof users)[0]
+      const { accessToken, email } = users[index % users.length] as (typeof users)[0]
       const headers = { 'content-type': 'application/json', authorization: `Bearer ${accessToken}` }
       for (let turn = 0; written < EVENTS; turn += 1) {
-        const body = JSON.stringify({ query: UPDATE, variables: { name: `Ada ${index}-${turn}` } })
+        const [query, name] = turn % 3 === 1 ? [FAIL, email] : [UPDATE, `Ada ${index}-${turn}`]
+        const body = JSON.stringify({ query, variables: { name } })
         const { url } = servers[(index + turn) % 2] as (typeof servers)[0]
         // Who is killed in the middle may have written, and said nothing.
         const answer = await fetch(`${await url()}/graphql`, { method: 'POST', headers, body }).catch(() => null)
@@ -81,19 +94,23 @@ test(
     await writing
 
     const { query } = await openDatabase(app.installation)
-    const LOG =
-      'SELECT id FROM audit_events WHERE position > (SELECT position FROM audit_events WHERE id = $1) ORDER BY position'
+    const LOG = `
+      SELECT id, user_id, risk_level FROM audit_events
+      WHERE position > (SELECT position FROM audit_events WHERE id = $1) ORDER BY position`
     const inboxIsEmpty = async () => (await query('SELECT FROM audit_inbox LIMIT 1')).rowCount === 0
     await eventually(inboxIsEmpty).toBe(true)
     const { rows } = await query(LOG, [edges[0]?.node.id])
-    const expected = rows.map(({ id }) => id as string)
-    expect(expected.length).toBeGreaterThanOrEqual(EVENTS)
-    await eventually(() => followers.map(({ ids }) => ids.length), 60_000).toEqual(followers.map(() => expected.length))
+    expect(rows.length).toBeGreaterThanOrEqual(EVENTS)
+    const expected = followers.map(({ owner }) => {
+      const visible = rows.filter((row) => !owner || (row.user_id === owner && row.risk_level !== 'LOW'))
+      return visible.map(({ id }) => id as string)
+    })
+    for (const ids of expected) expect(ids.length).toBeGreaterThan(EVENTS / 20)
+    const counts = expected.map((ids) => ids.length)
+    await eventually(() => followers.map(({ ids }) => ids.length), 60_000).toEqual(counts)
     await Promise.all(followers.map((follower) => follower.stop()))
-    for (const { ids, connections } of followers) {
-      expect(ids).toEqual(expected)
-      expect(connections()).toBeGreaterThan(5)
-    }
+    expect(followers.map(({ ids }) => ids)).toEqual(expected)
+    for (const { connections } of followers) expect(connections()).toBeGreaterThan(5)
   },
   START_MS + 300_000,
 )

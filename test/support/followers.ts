@@ -3,32 +3,37 @@ import { createClient } from 'graphql-ws'
 import { WebSocket } from 'ws'
 import { type Result, serverSentEvents } from './streams.js'
 
-const EVENTS = 'subscription ($after: String) { securityEvents(after: $after) { cursor node { id } } }'
+/** What can be followed: the whole log, or what one is told about the own account. */
+const STREAMS = {
+  events: 'subscription ($after: String) { events: securityEvents(after: $after) { cursor node { id } } }',
+  alerts: 'subscription ($after: String) { events: securityAlerts(after: $after) { cursor node { id } } }',
+} as const
 
 export interface Target {
   /** Where the server is, as soon as there is one; it may move. */
   url(): Promise<string>
   token: string
+  stream: keyof typeof STREAMS
 }
 
 /** Reads from a cursor on, and hands over what comes. Ends when told to, or when the connection does. */
 type Read = (target: Target, after: string, take: (event: Result) => void, signal: AbortSignal) => Promise<void>
 
-const overSocket: Read = async ({ url, token }, after, take, signal) => {
+const overSocket: Read = async ({ url, token, stream }, after, take, signal) => {
   const client = createClient({
     ...{ url: `${(await url()).replace(/^http/, 'ws')}/graphql`, webSocketImpl: WebSocket, retryAttempts: 0 },
     connectionParams: { authorization: `Bearer ${token}` },
   })
   signal.addEventListener('abort', () => client.terminate())
-  for await (const result of client.iterate({ query: EVENTS, variables: { after } })) {
+  for await (const result of client.iterate({ query: STREAMS[stream], variables: { after } })) {
     if (signal.aborted) return
     take(result as Result)
   }
 }
 
 /** As a browser's EventSource does: the same request again, with the id that came last. */
-const overStream: Read = async ({ url, token }, after, take, signal) => {
-  const response = await fetch(`${await url()}/graphql?${new URLSearchParams({ query: EVENTS })}`, {
+const overStream: Read = async ({ url, token, stream }, after, take, signal) => {
+  const response = await fetch(`${await url()}/graphql?${new URLSearchParams({ query: STREAMS[stream] })}`, {
     headers: { accept: 'text/event-stream', authorization: `Bearer ${token}`, 'last-event-id': after },
     signal,
   })
@@ -58,8 +63,8 @@ export function startFollower(read: Read, target: Target, from: string, patience
     let left = patience()
     const take = ({ data }: Result) => {
       if (!data || cut.signal.aborted) return
-      ids.push(data.securityEvents.node.id)
-      after = data.securityEvents.cursor
+      ids.push(data.events.node.id)
+      after = data.events.cursor
       left -= 1
       if (left === 0) cut.abort()
     }

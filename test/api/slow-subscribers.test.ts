@@ -1,0 +1,90 @@
+import { expect, test, vi } from 'vitest'
+import { startApp } from '../support/app.js'
+import { lockDatabase } from '../support/database-lock.js'
+import { eventually } from '../support/eventually.js'
+import { AuditLogDocument, LogoutDocument } from '../support/generated/graphql.js'
+import { metric } from '../support/metrics.js'
+import { ALERTS, numbersOf, openPublisher, openSlowSocket, openSlowStream, SLOW } from '../support/slow-subscribers.js'
+import { openSocket, openStream } from '../support/streams.js'
+import type { User } from '../support/user.js'
+
+vi.setConfig({ testTimeout: 120_000 })
+
+/** So many, of 10 KB, are far more than the buffers between two sockets take, and than the server keeps for all. */
+const EVENTS = 4000
+const BURST = 500
+
+async function newestCursor(user: User): Promise<string> {
+  const { edges } = await user.call(AuditLogDocument, { first: 1 })
+  return edges[0]?.cursor ?? expect.fail('There are no events')
+}
+const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
+
+test('Nothing piles up for who does not read, nobody else waits, and reading on gives every event once and in order', async () => {
+  const { url, installation, newUser } = await startApp()
+  const ada = await newUser()
+  const [token, variables] = [ada.accessToken, { after: await newestCursor(ada) }]
+  const slow = [await openSlowStream(url, token, variables), await openSlowSocket(url, token, variables)]
+  const quick = [
+    (await openSocket(url, { token })).follow(ALERTS, variables),
+    await openStream(url, { token }, ALERTS, variables),
+  ]
+  const counts = (subscribers: readonly { received: readonly unknown[] }[]) =>
+    subscribers.map(({ received }) => received.length)
+  await eventually(() => metric(url, 'event_subscribers')).toBe(4)
+
+  const { publish } = await openPublisher(installation)
+  for (let published = 0; published < EVENTS; published += BURST) {
+    await publish(ada, published + 1, published + BURST)
+    await eventually(() => counts(quick), 60_000).toEqual([published + BURST, published + BURST])
+  }
+  expect(counts(slow)).toEqual([0, 0])
+
+  // What they get without the database is what was kept for them.
+  const lock = await lockDatabase(installation, 'LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE')
+  for (const { readOn } of slow) void readOn()
+  /** Whether nothing more comes to them for as long as other clients need for many requests. */
+  const isStuck = async () => {
+    const before = counts(slow)
+    for (let request = 0; request < 50; request += 1) await fetch(`${url}/health/live`)
+    return !before.includes(0) && `${before}` === `${counts(slow)}`
+  }
+  await eventually(isStuck, 60_000).toBe(true)
+  for (const count of counts(slow)) expect(count).toBeLessThan(EVENTS / 2)
+  await lock.release()
+  await eventually(() => counts(slow), 60_000).toEqual([EVENTS, EVENTS])
+
+  await publish(ada, EVENTS + 1, EVENTS + 10)
+  const all = [...slow, ...quick]
+  await eventually(() => counts(all)).toEqual(all.map(() => EVENTS + 10))
+  for (const { received } of all) expect(numbersOf(received)).toEqual(upTo(EVENTS + 10))
+})
+
+test.each(SLOW)(
+  'Who reads nothing over %s is cut off when the session ends, and takes no place',
+  async (_, openSlow) => {
+    const { url, installation, newUser } = await startApp({ env: { MAX_SUBSCRIPTIONS_PER_USER: '2' } })
+    const ada = await newUser()
+    const [stolen, token] = [await ada.logIn(), ada.accessToken]
+    const variables = { after: await newestCursor(ada) }
+    const slow = await openSlow(url, stolen.accessToken, variables)
+    const quick = await openStream(url, { token }, ALERTS, variables)
+    await eventually(() => metric(url, 'event_subscribers')).toBe(2)
+    const { publish } = await openPublisher(installation)
+    for (let published = 0; published < EVENTS / 2; published += BURST) {
+      await publish(ada, published + 1, published + BURST)
+      await eventually(() => quick.received.length, 60_000).toBe(published + BURST)
+    }
+    const refused = await openStream(url, { token }, ALERTS)
+    expect((await refused.next()).errors).toMatchObject([{ extensions: { code: 'RATE_LIMITED' } }])
+
+    await stolen.call(LogoutDocument)
+    await eventually(() => metric(url, 'event_subscribers')).toBe(1)
+    const next = await openStream(url, { token }, ALERTS)
+    expect(next.response.status).toBe(200)
+    expect(await slow.readOn()).toBe('cut off')
+    const read = numbersOf(slow.received)
+    expect(read).toEqual(upTo(read.length))
+    expect(read.length).toBeLessThan(EVENTS / 2)
+  },
+)
