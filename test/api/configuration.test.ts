@@ -72,6 +72,11 @@ test.each([
   expect(problemsOf({ ...env, NODE_ENV: 'development' })).toEqual([])
 })
 
+test('A limit needs a window: without one it would be none', () => {
+  expect(problemsOf({ RATE_LIMITS: '*=1/0s' })).toEqual(['RATE_LIMITS: the window of "*=1/0s" is no time at all'])
+  expect(problemsOf({ RATE_LIMITS: 'toString=1/1m' })).toEqual([expect.stringMatching(/no limit named/)])
+})
+
 test('Production tells everything that it lacks together', () => {
   expect(problemsOf({ NODE_ENV: 'production', RATE_LIMITS: 'off' })).toHaveLength(4)
 })

@@ -43,6 +43,35 @@ test('A mail that is always refused is not lost: after its last try it is in the
   ])
 })
 
+test('A mail that was written under a SECRET_KEY that is gone is told of, not just tried in silence', async () => {
+  const smtp = await startSmtp({ refusals: Number.POSITIVE_INFINITY })
+  // With keys of its own, so that the server starts all the same.
+  const env = {
+    SMTP_URL: smtp.url,
+    JWT_ALGORITHM: 'HS256',
+    JWT_SIGNING_KEY: 'a-key-for-tokens-that-stays-as-it-is-all-along',
+  }
+  const app = await startApp({ env })
+  await app.register()
+  await eventually(() => smtp.refused()).toBe(1)
+  const SECRET_KEY = 'another-key-than-the-one-that-the-mail-was-written-under'
+  const after = await startApp({ env: { ...env, SECRET_KEY }, beside: app })
+  const { query } = await openDatabase(app.installation)
+  await eventually(async () => {
+    await query(TRY_NOW)
+    after.operator.wake('send-email')
+    return after.log.lines.join('')
+  }, 30_000).toContain('under a SECRET_KEY that is not configured')
+  app.log.problems.length = 0
+})
+
+test('Only mails are kept after their last try: no digest of a password is', async () => {
+  const app = await startApp()
+  const { query } = await openDatabase(app.installation)
+  const { rows } = await query(`SELECT name, dead_letter FROM jobs.queue WHERE dead_letter IS NOT NULL ORDER BY name`)
+  expect(rows.map(({ name }) => name)).toEqual(['mail-request', 'send-email'])
+})
+
 test('A mail that is being delivered when SIGTERM comes is delivered, once', async () => {
   const smtp = await startSmtp({ tardinessMs: 3000 })
   const installation = await createInstallation()

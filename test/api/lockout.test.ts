@@ -153,6 +153,16 @@ test('the right guess among many at once is refused as it would be after as many
   expectType(await right, 'AccountLockedError')
 })
 
+test('a threshold that was lowered below the failures so far locks with the next one, and tells the owner', async () => {
+  const ada = await app.newUser()
+  await fail(ada.email, 4)
+  const strict = await startApp({ env: { LOCKOUT_THRESHOLD: '2' }, beside: app })
+  const input = { identifier: ada.email, password: NEXT_PASSWORD }
+  expectType(await strict.anonymous.call(LoginDocument, { input }), 'AccountLockedError')
+  expect(await app.eventsOf(ada, { types: ['ACCOUNT_LOCKED'] })).toHaveLength(1)
+  expect((await app.mailsTo(ada.email)).filter(({ subject }) => subject === SUBJECTS.locked)).toHaveLength(1)
+})
+
 test('a lock by LOCKOUT_THRESHOLD and LOCKOUT_DURATION is as strict as they say', async () => {
   const strict = await startApp({ env: { LOCKOUT_THRESHOLD: '2', LOCKOUT_DURATION: '5m' } })
   const ada = await strict.newUser()

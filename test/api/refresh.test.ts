@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { startApp } from '../support/app.js'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
-import { LogoutDocument, MeDocument, RefreshDocument } from '../support/generated/graphql.js'
+import { ChangePasswordDocument, LogoutDocument, MeDocument, RefreshDocument } from '../support/generated/graphql.js'
 import { SUBJECTS } from '../support/mailbox.js'
 
 const app = await startApp()
@@ -181,4 +181,24 @@ describe('refreshing is refused', () => {
     await app.operator.purge()
     expect(await reasonOf(ada.refreshToken)).toBe('EXPIRED')
   })
+})
+
+test('A replay within the grace period, while the password is changed, is no theft', { timeout: 120_000 }, async () => {
+  for (let round = 0; round < 12; round += 1) {
+    const ada = await app.newUser()
+    await rotate(ada.refreshToken)
+    let isChanging = true
+    const replay = async () => {
+      while (isChanging) {
+        const result = await refresh(ada.refreshToken)
+        if (result.__typename !== 'RefreshSuccess') expect(result).toMatchObject({ reason: 'INVALID' })
+      }
+    }
+    const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+    const changing = ada.call(ChangePasswordDocument, { input }).finally(() => {
+      isChanging = false
+    })
+    const [changed] = await Promise.all([changing, ...Array.from({ length: 3 }, replay)])
+    await rotate(expectType(changed, 'ChangePasswordSuccess').authentication.refreshToken ?? '')
+  }
 })

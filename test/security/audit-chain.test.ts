@@ -218,6 +218,14 @@ describe('a log that was rewritten is not signed', () => {
     const { code, stdout } = await runCli(env, 'audit', 'verify', '--json', '--anchors', join(folder, 'server.log'))
     expect(code).toBe(1)
     expect(JSON.parse(stdout)).toMatchObject({ broken: { reason: 'CHECKPOINT_MISMATCH' } })
+    // What a client makes the server log is no anchor.
+    const forged = [{ typ: 'portcullis-audit+jws' }, { position: 1, hash: '00' }].map((part) =>
+      Buffer.from(JSON.stringify(part)).toString('base64url'),
+    )
+    const line = { level: 'warn', correlationId: `${forged.join('.')}.a`, path: `"jws":"${forged.join('.')}.a"` }
+    writeFileSync(join(folder, 'forged.log'), JSON.stringify(line))
+    const ignored = await runCli(env, 'audit', 'verify', '--anchors', join(folder, 'forged.log'))
+    expect(ignored).toMatchObject({ code: 1, stderr: expect.stringContaining('Has no line of a server') })
     const none = await runCli(env, 'audit', 'verify', '--anchors', fileURLToPath(import.meta.url))
     expect(none).toMatchObject({ code: 1, stderr: expect.stringContaining('Has no line of a server') })
     app.log.problems.length = 0

@@ -1,7 +1,7 @@
-import pg from 'pg'
-import { expect, test } from 'vitest'
-import { PASSWORD, startApp } from '../support/app.js'
-import { expectType } from '../support/client.js'
+import { describe, expect, test } from 'vitest'
+import { PASSWORD, startApp, type TestApp } from '../support/app.js'
+import { createClient, expectType } from '../support/client.js'
+import { openDatabase } from '../support/database.js'
 import { TEST_ENVIRONMENT } from '../support/environment.js'
 import {
   AuditChainDocument,
@@ -12,39 +12,89 @@ import {
 } from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import { expectNoSecrets } from '../support/secrets.js'
+import { stealKey } from '../support/signing.js'
 
 // Every server that a test starts ends with this search over its log, its audit rows and its mails; every answer is
 // searched too: see test/support. Here is shown that the search finds what it looks for.
-test('the search that every test ends with finds passwords and tokens where they must not be', async () => {
-  const app = await startApp()
-  const ada = await app.newUser()
-  const { token } = proofOf(await app.mail(ada.email, SUBJECTS.verification))
-  const database = new pg.Client(app.installation.databaseUrl)
-  await database.connect()
-  // Sealed events are guarded by triggers.
-  await database.query(`SET session_replication_role = 'replica'`)
-  const plant = async (text: string) => {
-    await database.query(`UPDATE audit_inbox SET metadata = metadata || jsonb_build_object('planted', $1::text)`, [
-      text,
-    ])
-    await database.query(`UPDATE audit_events SET metadata = metadata || jsonb_build_object('planted', $1::text)`, [
-      text,
-    ])
-  }
-  try {
-    await expectNoSecrets(database, app.log.lines)
-    for (const secret of [PASSWORD, ada.accessToken, ada.refreshToken]) {
-      await expect(expectNoSecrets(database, [`a line with ${secret}`])).rejects.toThrow('a line with')
-      await plant(`a row with ${secret}`)
-      await expect(expectNoSecrets(database, [])).rejects.toThrow('a row with')
-      await plant('nothing')
+describe('the search that every test ends with', () => {
+  /** What an account and its server have of each kind of secret. */
+  async function secretsOf(app: TestApp): Promise<Record<string, string>> {
+    const ada = await app.newUser()
+    const { code } = proofOf(await app.mail(ada.email, SUBJECTS.verification))
+    const browser = await ada.openBrowser()
+    await browser.withCsrfToken()
+    const cookies = [...browser.cookies.values()].map(({ name, value }) => [`the cookie ${name}`, value])
+    const { d = '' } = (await stealKey(app)).privateJwk
+    return {
+      ...{ 'the password': PASSWORD, 'the access token': ada.accessToken, 'the refresh token': ada.refreshToken },
+      ...{ 'the six digits': code, ...Object.fromEntries(cookies) },
+      ...{ 'the key of the settings': TEST_ENVIRONMENT.SECRET_KEY ?? '', 'the private key': d },
+      'the private key in hex': Buffer.from(d, 'base64url').toString('hex'),
     }
-    await app.anonymous.call(VerifyEmailDocument, { input: { token } })
-    await expect(expectNoSecrets(database, [`a line with ${token}`])).rejects.toThrow('a line with')
-    await expectNoSecrets(database, [])
-  } finally {
-    await database.end()
   }
+
+  test('finds each kind of secret in a log line, an audit row, an error, and in a mail that it was not meant for', async () => {
+    const app = await startApp({ env: { ACCESS_TOKEN_COOKIE: 'true' } })
+    const secrets = await secretsOf(app)
+    expect(Object.keys(secrets)).toHaveLength(11)
+    await app.register({ email: 'other@example.com' })
+    await app.mail('other@example.com', SUBJECTS.verification)
+    const database = await openDatabase(app.installation)
+    const { tamper, query } = database
+    const inAudit = async (text: string) => {
+      // Events wait in the one table until they get their places in the other.
+      for (const table of ['audit_inbox', 'audit_events'])
+        await tamper(`UPDATE ${table} SET metadata = metadata || jsonb_build_object('planted', $1::text)`, [text])
+    }
+    const inMail = (column: string) => (text: string) =>
+      query(`UPDATE mailbox_messages SET ${column} = $1 WHERE recipient = 'other@example.com'`, [text])
+    const places = [inAudit, inMail('subject'), inMail('text'), inMail('html')]
+
+    await expectNoSecrets(database, [])
+    for (const [what, secret] of Object.entries(secrets)) {
+      const text = `planted: ${secret}, here`
+      await expect(expectNoSecrets(database, [JSON.stringify({ text })]), what).rejects.toThrow('planted')
+      for (const plant of places) {
+        await plant(text)
+        await expect(expectNoSecrets(database, []), what).rejects.toThrow('planted')
+        await plant('nothing')
+      }
+    }
+    await expectNoSecrets(database, [])
+  })
+
+  test('finds a secret in an error that comes back, and tells six digits from those of a number, an instant or an id', async () => {
+    const app = await startApp()
+    for (const secret of Object.values(await secretsOf(app))) {
+      const error = { message: `It is\n${secret}\nnow`, extensions: { code: 'X' } }
+      const client = createClient(async () => Response.json({ errors: [error] }))
+      await expect(client.post('{}')).rejects.toThrow('An error tells a secret')
+    }
+    const { code } = proofOf(await app.mail('person1@example.com', SUBJECTS.verification))
+    const harmless = [
+      `${code}7`,
+      `8${code}`,
+      `0.${code}`,
+      `2026-11-25T10:00:00.${code}Z`,
+      `a${code}`,
+      `1-${code}-2`,
+      `#${code}`,
+    ]
+    await expectNoSecrets(
+      await openDatabase(app.installation),
+      harmless.map((text) => JSON.stringify({ text })),
+    )
+  })
+
+  test('lets the token of a link stand in its mail only', async () => {
+    const app = await startApp()
+    const { email } = await app.register()
+    const { token } = proofOf(await app.mail(email, SUBJECTS.verification))
+    await app.anonymous.call(VerifyEmailDocument, { input: { token } })
+    const database = await openDatabase(app.installation)
+    await expectNoSecrets(database, [])
+    await expect(expectNoSecrets(database, [`a line with ${token}`])).rejects.toThrow('a line with')
+  })
 })
 
 const env = { PUBLIC_URL: 'http://auth.example.com' }

@@ -14,7 +14,7 @@ import { LoginDocument, RegisterDocument, type RegisterInput, VerifyEmailDocumen
 import { createInstallation, type Installation } from './installation.js'
 import { createTestLog, type TestLog } from './log.js'
 import { createTestMailbox, type Mailbox, proofOf, SUBJECTS } from './mailbox.js'
-import { expectNoSecrets } from './secrets.js'
+import { expectNoSecrets, noteKeys, noteSigningKeys } from './secrets.js'
 import { createUser, type User } from './user.js'
 
 export interface Overrides {
@@ -79,7 +79,9 @@ const PASSWORD_HASH = 'SELECT password_hash FROM users WHERE id = $1'
 
 function configOf(databaseUrl: string, env: Record<string, string>) {
   const redis: Record<string, string> = process.env.TEST_REDIS_URL ? { REDIS_URL: process.env.TEST_REDIS_URL } : {}
-  return loadConfig({ ...TEST_ENVIRONMENT, ...redis, DATABASE_URL: databaseUrl, ...env })
+  const settings = { ...TEST_ENVIRONMENT, ...redis, DATABASE_URL: databaseUrl, ...env }
+  noteKeys(settings)
+  return loadConfig(settings)
 }
 
 /** Starts a server on a database of its own. It ends with the test or, started outside of one, with the file. */
@@ -88,8 +90,10 @@ export async function startApp({ env = {}, beside, ...replacements }: Overrides 
   const { clock, redisPrefix, remove } = installation
   const log = createTestLog()
   const server = await createApp(configOf(installation.databaseUrl, env), log, { ...replacements, clock, redisPrefix })
+  const { pool } = server.runtime.db
+  // Those that a test withdraws are gone in the end.
+  await noteSigningKeys(pool)
   const close = async () => {
-    const { pool } = server.runtime.db
     const checked = expectNoSecrets(pool, log.lines)
     await checked.finally(() => server.close()).finally(remove)
     if (log.problems.length > 0) throw new Error(`The server logged errors: ${inspect(log.problems, { depth: 8 })}`)

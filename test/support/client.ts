@@ -1,5 +1,5 @@
 import { type DocumentNode, print } from 'graphql'
-import { noteSecrets, secretsIn } from './secrets.js'
+import { noteCookies, noteSecrets, secretsIn } from './secrets.js'
 
 export interface Issue {
   path: string[]
@@ -84,6 +84,7 @@ export function createClient(send: Send, headers: Record<string, string> = {}): 
     const { data, errors = [] } = parseBody(await response.text(), response.status)
     const requestId = response.headers.get('x-request-id') ?? ''
     noteSecrets(data)
+    noteCookies(response)
     const leaked = secretsIn(JSON.stringify(errors))
     if (leaked.length > 0) throw new Error(`An error tells a secret: ${JSON.stringify(errors)}`)
     return { data, errors, status: response.status, headers: response.headers, requestId }

@@ -16,3 +16,12 @@ export function createTestClock(): TestClock {
     },
   }
 }
+
+/** Stops the clock at a full second: from now on only `advance` moves it. */
+export function stopClock(clock: TestClock): void {
+  let now = Math.ceil(clock.now().getTime() / 1000) * 1000
+  clock.now = () => new Date(now)
+  clock.advance = (duration) => {
+    now += ms(duration)
+  }
+}

@@ -11,7 +11,7 @@ import { LoginDocument } from './generated/graphql.js'
 import { createInstallation, type Installation } from './installation.js'
 import { createTestLog } from './log.js'
 import { freePort } from './redis-server.js'
-import { expectNoSecrets } from './secrets.js'
+import { expectNoSecrets, noteKeys } from './secrets.js'
 import { processEnv, type ServerProcess, spawnServer } from './server-process.js'
 import { createUser, type User } from './user.js'
 
@@ -70,6 +70,7 @@ export async function startPair(
   const installation = await createInstallation()
   afterAll(installation.remove)
   const env = { JWT_ISSUER: ADDRESS, JWT_AUDIENCE: ADDRESS, DATABASE_URL: installation.databaseUrl, ...shared }
+  noteKeys(processEnv(env))
   const log = createTestLog()
   const urls = { public: () => ADDRESS, frontend: () => ADDRESS }
   const runtime = await createRuntime(loadConfig(processEnv(env)), log, urls)

@@ -13,6 +13,7 @@ interface StolenKey {
   kid: string
   alg: string
   publicJwk: JWK
+  privateJwk: JWK
   sign: Signer
 }
 
@@ -43,8 +44,9 @@ export async function stealKey({ installation }: TestApp, algorithm = 'EdDSA'): 
   const { rows } = await client.query(CURRENT, [algorithm]).finally(() => client.end())
   const [{ kid, publicJwk, sealed }] = rows
   const { all } = createKeyRings([TEST_ENVIRONMENT.SECRET_KEY ?? ''])('signing-keys')
-  const key = createPrivateKey({ key: JSON.parse(open(all, sealed, `signing-key:${kid}`) ?? ''), format: 'jwk' })
-  return { kid, alg: algorithm, publicJwk, sign: keySigner(key) }
+  const privateJwk = JSON.parse(open(all, sealed, `signing-key:${kid}`) ?? '')
+  const key = createPrivateKey({ key: privateJwk, format: 'jwk' })
+  return { kid, alg: algorithm, publicJwk, privateJwk, sign: keySigner(key) }
 }
 
 /** What a token would say that the server makes now for the same session. */

@@ -1,0 +1,99 @@
+// Texts that cost more to look at than to send: what is done before any limit decides must not grow with their square.
+import { expect, test } from 'vitest'
+import { startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
+import { LoginDocument } from '../support/generated/graphql.js'
+
+const app = await startApp()
+const LOGIN = 'mutation ($input: LoginInput!) { login(input: $input) { __typename } }'
+const RESET = 'mutation ($input: RequestPasswordResetInput!) { requestPasswordReset(input: $input) { __typename } }'
+const TEXTS: readonly (readonly [what: string, text: string])[] = [
+  ['plus signs before a line break', `${'+'.repeat(90_000)}\n@gmail.com`],
+  ['combining marks out of their order', `a${'\u0315'.repeat(20_000)}${'\u0316'.repeat(20_000)}`],
+  ['spaces', `${' '.repeat(90_000)}x`],
+]
+
+// Each took many seconds of the process.
+test.each(TEXTS)('%s are refused without being looked at for long', { timeout: 5_000 }, async (_, text) => {
+  for (const input of [{ identifier: text, password: 'x' }, { email: text }]) {
+    const query = 'email' in input ? RESET : LOGIN
+    const { errors } = await app.anonymous.post(JSON.stringify({ query, variables: { input } }))
+    expect(errors.map(({ extensions }) => extensions.code)).toEqual(['BAD_USER_INPUT'])
+  }
+})
+
+test('A field of a variable that does not exist is told without the values beside it', async () => {
+  const input = { identifier: 'ada@example.com', password: 'amber-kettle-91', zzz: true }
+  const { errors } = await app.anonymous.post(JSON.stringify({ query: LOGIN, variables: { input } }))
+  expect(errors).toMatchObject([
+    {
+      message: 'Variable "$input" got invalid value; Field "zzz" is not defined by type "LoginInput".',
+      extensions: { code: 'BAD_USER_INPUT', issues: [{ path: ['input'] }] },
+    },
+  ])
+  expect(JSON.stringify(errors)).not.toContain('amber-kettle')
+})
+
+test.each([
+  ['of a wrong type', { identifier: 'ada@example.com', password: ['amber-kettle-91'] }],
+  ['as a number', { identifier: 'ada@example.com', password: 4915829301 }],
+])('A password that is sent %s is not repeated', async (_, input) => {
+  const { errors } = await app.anonymous.post(JSON.stringify({ query: LOGIN, variables: { input } }))
+  expect(errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT', issues: [{ path: ['input', 'password'] }] } }])
+  expect(JSON.stringify(errors)).not.toMatch(/amber-kettle|4915829301/)
+})
+
+const WRONG = Object.fromEntries(Array.from({ length: 9000 }, (_, index) => [`k${index}`, 1]))
+
+test.each([
+  ['query', 'query ($f: AuditLogFilter) { auditLog(filter: $f) { edges { cursor } } }'],
+  ['subscription', 'subscription ($f: AuditLogFilter) { securityEvents(filter: $f) { cursor } }'],
+])('A %s whose variables are wrong in thousands of ways gets a short answer', async (_, query) => {
+  const auditor = await app.auditor()
+  const body = JSON.stringify({ query, variables: { f: WRONG } })
+  const { errors } = await app.anonymous
+    .with({ authorization: `Bearer ${auditor.accessToken}`, accept: 'application/json, text/event-stream' })
+    .post(body)
+  expect(errors.every(({ extensions }) => extensions.code === 'BAD_USER_INPUT')).toBe(true)
+  expect(JSON.stringify(errors).length).toBeLessThan(10_000)
+})
+
+test('A name of many thousand letters is not repeated', async () => {
+  const { errors } = await app.anonymous.post(JSON.stringify({ query: `{ ${'x'.repeat(90_000)} }` }))
+  expect(JSON.stringify(errors)).toContain('BAD_USER_INPUT')
+  expect(JSON.stringify(errors).length).toBeLessThan(2000)
+})
+
+test('A username that stands for hundreds of letters is refused, and one that folds to the same length is not', async () => {
+  const register = (username: string) =>
+    app.anonymous.post(
+      JSON.stringify({
+        query: 'mutation ($input: RegisterInput!) { register(input: $input) { __typename } }',
+        variables: { input: { ...app.newAccount(), username } },
+      }),
+    )
+  expect((await register('\ufdfa'.repeat(32))).errors).toMatchObject([
+    { extensions: { code: 'BAD_USER_INPUT', issues: [{ path: ['input', 'username'] }] } },
+  ])
+  expect((await register('\uff21da-lovelace')).errors).toEqual([])
+})
+
+test('A password with half of a character is refused: it would be as good as another', async () => {
+  const ada = await app.newUser()
+  const change = { query: 'mutation ($i: ChangePasswordInput!) { changePassword(input: $i) { __typename } }' }
+  const i = { currentPassword: ada.password, newPassword: 'kfj3 29vmw qpz 81\ud800' }
+  const { errors } = await ada.post(JSON.stringify({ ...change, variables: { i } }))
+  expect(errors).toMatchObject([
+    { extensions: { code: 'BAD_USER_INPUT', issues: [{ path: ['input', 'newPassword'] }] } },
+  ])
+  const input = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' } as const
+  expectType(await app.anonymous.call(LoginDocument, { input }), 'LoginSuccess')
+})
+
+test.each(['audit-erase-mine', 'AUDIT-ERASE-mine', 'cli-12345678', 'job-12345678'])(
+  'The request id %s, which only the server itself uses, is replaced',
+  async (id) => {
+    const { headers } = await app.anonymous.post('{"query":"{ __typename }"}', { 'x-request-id': id })
+    expect(headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
+  },
+)
