@@ -8,7 +8,14 @@ const needServer = readdirSync('test/security')
   .filter((path) => readFileSync(path, 'utf8').includes('../support/app.js'))
 
 /** What takes minutes and asks nothing of Redis: once is enough, with the PostgreSQL from npm. */
-const rulesOnly = ['detection', 'explain', 'no-oracle', 'pre-hijacking'].map((name) => `test/security/${name}.test.ts`)
+const rulesOnly = [
+  'detection-of-attacks',
+  'detection-of-sign-ins',
+  'detection-runs',
+  'explain',
+  'no-oracle',
+  'pre-hijacking',
+].map((name) => `test/security/${name}.test.ts`)
 
 export default defineConfig({
   // Otherwise our imports and those of our dependencies find two copies, which do not know each other's classes.

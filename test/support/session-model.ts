@@ -172,7 +172,7 @@ function changePassword(
  * - That a refresh token was reused is found before the session is ended for it. So two thieves may both hear REUSED,
  *   and whoever ends the session in between is the reason of its end.
  */
-export function* perform(world: World, call: Call, given: Answer): Generator<void, Answer> {
+function* perform(world: World, call: Call, given: Answer): Generator<void, Answer> {
   if (call.action === 'login') return logIn(world, call.password, given)
   if (call.action === 'refresh') return yield* refresh(world, call.token, given)
   const session = authenticate(world, call.by)

@@ -1,0 +1,100 @@
+import { describe, expect, test } from 'vitest'
+import { startApp, type TestApp } from '../support/app.js'
+import { lockDatabase } from '../support/database-lock.js'
+import { untilJudged } from '../support/detection.js'
+import { AT } from '../support/geoip.js'
+import { createInstallation } from '../support/installation.js'
+import { SUBJECTS } from '../support/mailbox.js'
+import { processEnv, START_MS, startProcess } from '../support/server-process.js'
+import { addresses, from, guess, rulesAt, rulesOf, WATCHFUL } from '../support/suspicion.js'
+import type { User } from '../support/user.js'
+
+describe('DETECTION_RULES', () => {
+  const tryAll = async (at: TestApp): Promise<User> => {
+    const ada = await at.newUser()
+    await ada.logIn({}, from(AT.vienna))
+    at.clock.advance('50m')
+    await ada.logIn({}, from(AT.sydney))
+    for (const address of addresses(2, '198.18.4.')) await guess(at, ada.email, address)
+    return ada
+  }
+
+  test('sets thresholds, and turns rules off', async () => {
+    const strict = await startApp({ env: { ...WATCHFUL, DETECTION_RULES: 'NEW_COUNTRY=off; MANY_ADDRESSES=3/1h' } })
+    expect(await rulesOf(strict, await tryAll(strict))).toEqual(['IMPOSSIBLE_TRAVEL', 'MANY_ADDRESSES'])
+    const patient = await startApp({
+      env: { ...WATCHFUL, DETECTION_RULES: 'IMPOSSIBLE_TRAVEL=20000km/h;NEW_COUNTRY=1d' },
+    })
+    const ada = await tryAll(patient)
+    await untilJudged(patient)
+    patient.clock.advance('25h')
+    await ada.logIn({}, from(AT.bratislava))
+    expect(await rulesOf(patient, ada)).toEqual(['NEW_COUNTRY', 'MANY_ADDRESSES'])
+  })
+
+  test('as "off" turns all off; what happens then is history a day later, and what is new is judged', async () => {
+    const blind = await startApp({ env: { ...WATCHFUL, DETECTION_RULES: 'off' } })
+    const ada = await tryAll(blind)
+    blind.clock.advance('25h')
+    const seeing = await startApp({ env: WATCHFUL, beside: blind })
+    await untilJudged(seeing)
+    expect(await rulesOf(blind, ada)).toEqual([])
+    await ada.logIn({}, from(AT.bratislava))
+    expect(await rulesOf(blind, ada)).toEqual(['NEW_COUNTRY'])
+  })
+
+  test('knows no places without GEOIP_DATABASE', async () => {
+    const nowhere = await startApp({ env: { ...WATCHFUL, GEOIP_DATABASE: '' } })
+    const ada = await nowhere.newUser()
+    await ada.logIn({}, from(AT.vienna))
+    await ada.logIn({}, from(AT.sydney))
+    expect(await rulesOf(nowhere, ada)).toEqual([])
+  })
+})
+
+describe('every event is judged once', () => {
+  test('by two processes that both want to', async () => {
+    const one = await startApp({ env: WATCHFUL })
+    const two = await startApp({ env: WATCHFUL, beside: one })
+    const users = [await one.newUser(), await one.newUser(), await one.newUser()]
+    for (const address of [AT.vienna, AT.sydney]) {
+      await Promise.all(users.map((user) => user.logIn({}, from(address))))
+    }
+    await Promise.all(addresses(20, 'both').map((name, index) => guess(index % 2 ? one : two, name, '198.18.5.5')))
+    for (const user of users) {
+      expect((await rulesOf(one, user)).sort()).toEqual(['IMPOSSIBLE_TRAVEL', 'NEW_COUNTRY'])
+      const mails = (await one.mailsTo(user.email)).filter(({ subject }) => subject === SUBJECTS.suspiciousLogin)
+      expect(mails).toHaveLength(1)
+    }
+    expect(await rulesAt(one, '198.18.5.5')).toEqual(['STUFFING'])
+  })
+
+  test(
+    'although the process that was at it is killed',
+    async () => {
+      const installation = await createInstallation()
+      const { databaseUrl } = installation
+      const server = startProcess(processEnv({ ...WATCHFUL, DATABASE_URL: databaseUrl }))
+      const url = await server.ready
+      const blind = await startApp({ beside: { installation }, env: { ...WATCHFUL, DETECTION_RULES: 'off' } })
+      const ada = await blind.newUser()
+      await ada.logIn({}, from(AT.vienna))
+      // It has asked for the first finding, and cannot write it down.
+      const lock = await lockDatabase(installation, 'LOCK TABLE audit_detections IN EXCLUSIVE MODE')
+      await ada.logIn({}, from(AT.sydney))
+      await lock.untilWaiting(1)
+      expect((await fetch(`${url}/health/live`)).status).toBe(200)
+      server.kill('SIGKILL')
+      await server.exited
+      await lock.release()
+      expect(await blind.eventsOf(ada, { types: ['SUSPICIOUS_LOGIN'] })).toEqual([])
+
+      const next = await startApp({ beside: { installation }, env: WATCHFUL })
+      await untilJudged(next)
+      expect((await rulesOf(blind, ada)).sort()).toEqual(['IMPOSSIBLE_TRAVEL', 'NEW_COUNTRY'])
+      const subjects = (await next.mailsTo(ada.email)).map(({ subject }) => subject)
+      expect(subjects.filter((subject) => subject === SUBJECTS.suspiciousLogin)).toHaveLength(1)
+    },
+    START_MS + 60_000,
+  )
+})
