@@ -31,7 +31,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/security/*.test.ts'], exclude: needServer },
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts', 'test/security/*.test.ts'],
+          exclude: needServer,
+          globalSetup: 'test/support/build.ts',
+        },
       },
       {
         extends: true,
@@ -39,7 +44,7 @@ export default defineConfig({
           name: 'api',
           include: ['test/api/**/*.test.ts', ...needServer],
           exclude: process.env.TEST_REDIS_URL ? rulesOnly : [],
-          globalSetup: 'test/support/database-server.ts',
+          globalSetup: ['test/support/build.ts', 'test/support/database-server.ts'],
           // Every file has servers of its own, so the files can share the modules, which take seconds to load.
           isolate: false,
         },
@@ -48,6 +53,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'e2e',
+          globalSetup: 'test/support/build.ts',
           include: ['test/e2e/**/*.test.ts'],
           // One server and one browser at a time are enough for two cores.
           fileParallelism: false,

@@ -10,7 +10,6 @@ import { type Browser, type BrowserContext, chromium, type Page } from 'playwrig
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 /** The sources, which are never older than the test; set it to dist/main.js to drive a build. */
-const ENTRY = process.env.E2E_ENTRY ?? 'src/main.ts'
 const CHROMIUM = process.env.E2E_CHROMIUM ?? '/usr/bin/chromium'
 const CHROMIUM_FLAGS = [
   '--no-sandbox',
@@ -54,7 +53,7 @@ async function end(child: ChildProcess): Promise<void> {
 export async function startServer(settings: Record<string, string> = {}): Promise<Server> {
   const dataDir = mkdtempSync(join(tmpdir(), 'portcullis-e2e-data-'))
   const { PATH = '', HOME = '', TMPDIR } = process.env
-  const child = spawn(process.execPath, ['--import', 'tsx', ENTRY], {
+  const child = spawn(process.execPath, ['dist/main.js'], {
     cwd: ROOT,
     env: { PATH, HOME, ...(TMPDIR && { TMPDIR }), DATA_DIR: dataDir, PORT: '0', BREACH_CHECK_URL: 'off', ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],

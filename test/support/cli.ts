@@ -11,7 +11,7 @@ interface CliResult {
   stderr: string
 }
 
-const argumentsOf = (args: string[]) => ['--import', 'tsx', 'src/cli.ts', ...args]
+const argumentsOf = (args: string[]) => ['dist/cli.js', ...args]
 
 function settingsOf(env: Record<string, string>) {
   const { PATH = '', HOME = '' } = process.env

@@ -49,7 +49,7 @@ function signalGroup(pid: number): void {
 /** `npm start`, as a process of its own with exactly these settings. Whoever starts it has to end it. */
 export function spawnServer(env: Record<string, string>): ServerProcess & { end(): Promise<void> } {
   const { PATH = '', HOME = '' } = process.env
-  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', 'src/main.ts'], {
+  const child: ChildProcess = spawn(process.execPath, ['dist/main.js'], {
     cwd: ROOT,
     env: { PATH, HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
