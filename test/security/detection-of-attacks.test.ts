@@ -16,10 +16,11 @@ import {
   rulesAt,
   rulesOf,
   subjectsTo,
-  WATCHFUL,
+  watchful,
 } from '../support/suspicion.js'
 
-const app = await startApp({ env: WATCHFUL })
+const env = watchful()
+const app = await startApp({ env })
 const { clock } = app
 
 describe('STUFFING', () => {

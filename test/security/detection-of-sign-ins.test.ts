@@ -4,9 +4,10 @@ import { untilJudged } from '../support/detection.js'
 import { DEVICES } from '../support/devices.js'
 import { AT } from '../support/geoip.js'
 import { SUBJECTS } from '../support/mailbox.js'
-import { alarmsOf, from, guessOften, newAddress, rulesOf, subjectsTo, WATCHFUL } from '../support/suspicion.js'
+import { alarmsOf, from, guessOften, newAddress, rulesOf, subjectsTo, watchful } from '../support/suspicion.js'
 
-const app = await startApp({ env: WATCHFUL })
+const env = watchful()
+const app = await startApp({ env })
 const { clock } = app
 
 describe('NEW_COUNTRY', () => {

@@ -6,9 +6,10 @@ import { AT } from '../support/geoip.js'
 import { createInstallation } from '../support/installation.js'
 import { SUBJECTS } from '../support/mailbox.js'
 import { processEnv, START_MS, startProcess } from '../support/server-process.js'
-import { addresses, from, guess, rulesAt, rulesOf, WATCHFUL } from '../support/suspicion.js'
+import { addresses, from, guess, rulesAt, rulesOf, watchful } from '../support/suspicion.js'
 import type { User } from '../support/user.js'
 
+const env = watchful()
 describe('DETECTION_RULES', () => {
   const tryAll = async (at: TestApp): Promise<User> => {
     const ada = await at.newUser()
@@ -20,10 +21,10 @@ describe('DETECTION_RULES', () => {
   }
 
   test('sets thresholds, and turns rules off', async () => {
-    const strict = await startApp({ env: { ...WATCHFUL, DETECTION_RULES: 'NEW_COUNTRY=off; MANY_ADDRESSES=3/1h' } })
+    const strict = await startApp({ env: { ...env, DETECTION_RULES: 'NEW_COUNTRY=off; MANY_ADDRESSES=3/1h' } })
     expect(await rulesOf(strict, await tryAll(strict))).toEqual(['IMPOSSIBLE_TRAVEL', 'MANY_ADDRESSES'])
     const patient = await startApp({
-      env: { ...WATCHFUL, DETECTION_RULES: 'IMPOSSIBLE_TRAVEL=20000km/h;NEW_COUNTRY=1d' },
+      env: { ...env, DETECTION_RULES: 'IMPOSSIBLE_TRAVEL=20000km/h;NEW_COUNTRY=1d' },
     })
     const ada = await tryAll(patient)
     await untilJudged(patient)
@@ -33,10 +34,10 @@ describe('DETECTION_RULES', () => {
   })
 
   test('as "off" turns all off; what happens then is history a day later, and what is new is judged', async () => {
-    const blind = await startApp({ env: { ...WATCHFUL, DETECTION_RULES: 'off' } })
+    const blind = await startApp({ env: { ...env, DETECTION_RULES: 'off' } })
     const ada = await tryAll(blind)
     blind.clock.advance('25h')
-    const seeing = await startApp({ env: WATCHFUL, beside: blind })
+    const seeing = await startApp({ env, beside: blind })
     await untilJudged(seeing)
     expect(await rulesOf(blind, ada)).toEqual([])
     await ada.logIn({}, from(AT.bratislava))
@@ -44,7 +45,7 @@ describe('DETECTION_RULES', () => {
   })
 
   test('knows no places without GEOIP_DATABASE', async () => {
-    const nowhere = await startApp({ env: { ...WATCHFUL, GEOIP_DATABASE: '' } })
+    const nowhere = await startApp({ env: { ...env, GEOIP_DATABASE: '' } })
     const ada = await nowhere.newUser()
     await ada.logIn({}, from(AT.vienna))
     await ada.logIn({}, from(AT.sydney))
@@ -54,8 +55,8 @@ describe('DETECTION_RULES', () => {
 
 describe('every event is judged once', () => {
   test('by two processes that both want to', async () => {
-    const one = await startApp({ env: WATCHFUL })
-    const two = await startApp({ env: WATCHFUL, beside: one })
+    const one = await startApp({ env })
+    const two = await startApp({ env, beside: one })
     const users = [await one.newUser(), await one.newUser(), await one.newUser()]
     for (const address of [AT.vienna, AT.sydney]) {
       await Promise.all(users.map((user) => user.logIn({}, from(address))))
@@ -74,9 +75,9 @@ describe('every event is judged once', () => {
     async () => {
       const installation = await createInstallation()
       const { databaseUrl } = installation
-      const server = startProcess(processEnv({ ...WATCHFUL, DATABASE_URL: databaseUrl }))
+      const server = startProcess(processEnv({ ...env, DATABASE_URL: databaseUrl }))
       const url = await server.ready
-      const blind = await startApp({ beside: { installation }, env: { ...WATCHFUL, DETECTION_RULES: 'off' } })
+      const blind = await startApp({ beside: { installation }, env: { ...env, DETECTION_RULES: 'off' } })
       const ada = await blind.newUser()
       await ada.logIn({}, from(AT.vienna))
       // It has asked for the first finding, and cannot write it down.
@@ -89,7 +90,7 @@ describe('every event is judged once', () => {
       await lock.release()
       expect(await blind.eventsOf(ada, { types: ['SUSPICIOUS_LOGIN'] })).toEqual([])
 
-      const next = await startApp({ beside: { installation }, env: WATCHFUL })
+      const next = await startApp({ beside: { installation }, env })
       await untilJudged(next)
       expect((await rulesOf(blind, ada)).sort()).toEqual(['IMPOSSIBLE_TRAVEL', 'NEW_COUNTRY'])
       const subjects = (await next.mailsTo(ada.email)).map(({ subject }) => subject)
