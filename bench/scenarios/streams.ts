@@ -60,6 +60,8 @@ async function measureDelay(environment: Environment): Promise<Row[]> {
   const { accounts, load, options } = environment
   const { open, take } = startSubscribers(environment, 10)
   await open()
+  // Nothing says when a subscription has begun.
+  await sleep(SETTLE_MS)
   const seconds = options.isQuick ? 3 : 15
   const job = refreshJob(environment)
   const result = await load({ ...job, everyMs: (job.connections * 1000) / EVENTS_PER_SECOND, ms: seconds * 1000 })
