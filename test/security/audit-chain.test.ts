@@ -96,13 +96,16 @@ test('a log that was rewritten, with new hashes, is found by its checkpoints', a
     `UPDATE audit_checkpoints c SET hash = e.hash FROM audit_events e WHERE e.position = c.position`,
   )
   expect(await chainOf(app)).toMatchObject({ firstBreak: { position: '10', reason: 'CHECKPOINT_FORGED' } })
+  const newest = async () =>
+    (await database.query('SELECT max(position) AS position FROM audit_checkpoints')).rows[0].position
+  const before = await newest()
   // The server signs no further: it would make the forgery its own.
   const { problems } = app.log
   await makeEvents(ada, 15)
   await eventually(() => problems.length).toBeGreaterThan(0)
   for (const { message } of problems.splice(0)) expect(message).toContain('tampered')
-  const newest = await database.query('SELECT max(position) AS position FROM audit_checkpoints')
-  expect(Number(newest.rows[0].position)).toBe(Number(signedUpTo))
+  expect(await newest()).toBe(before)
+  app.log.hush(/tampered/)
 })
 
 test('whatever people use, the log verifies', async () => {
@@ -200,7 +203,7 @@ describe('a log that was rewritten is not signed', () => {
     await makeEvents(ada, 12)
     expect(new Set(await told(app))).toEqual(new Set(['CHECKPOINT_FORGED']))
     expect(await chainOf(app)).toMatchObject(broken)
-    app.log.problems.length = 0
+    app.log.hush(/tampered/)
   })
 
   test('where its checkpoints are gone, and shows what was signed once', async () => {
@@ -228,6 +231,6 @@ describe('a log that was rewritten is not signed', () => {
     expect(ignored).toMatchObject({ code: 1, stderr: expect.stringContaining('Has no line of a server') })
     const none = await runCli(env, 'audit', 'verify', '--anchors', fileURLToPath(import.meta.url))
     expect(none).toMatchObject({ code: 1, stderr: expect.stringContaining('Has no line of a server') })
-    app.log.problems.length = 0
+    app.log.hush(/tampered/)
   })
 })

@@ -3,6 +3,8 @@ import { createLog, type RootLog } from '../../src/infra/log.js'
 export interface TestLog extends RootLog {
   /** What was logged as an error: a server that works logs none. */
   readonly problems: { message: string; fields: object }[]
+  /** Forgets problems of that kind, and hears of no more: the test has seen what it wanted, and the server goes on telling. */
+  hush(kind: RegExp): void
   /** Every line, as production would write it. */
   readonly lines: readonly string[]
 }
@@ -11,12 +13,17 @@ export interface TestLog extends RootLog {
 export function createTestLog(): TestLog {
   const lines: string[] = []
   const problems: TestLog['problems'] = []
+  const hushed: RegExp[] = []
+  const isHushed = ({ message }: TestLog['problems'][number]) => hushed.some((kind) => kind.test(message))
+  const hush = (kind: RegExp) => {
+    hushed.push(kind)
+    problems.splice(0, problems.length, ...problems.filter((problem) => !isHushed(problem)))
+  }
   const watch = (log: RootLog): TestLog => ({
     ...log,
-    problems,
-    lines,
+    ...{ problems, hush, lines },
     error: (fields, message) => {
-      problems.push({ message, fields })
+      if (!isHushed({ message, fields })) problems.push({ message, fields })
       log.error(fields, message)
     },
     child: (fields) => watch(log.child(fields)),
