@@ -17,6 +17,9 @@ const rulesOnly = [
   'pre-hijacking',
 ].map((name) => `test/security/${name}.test.ts`)
 
+/** What runs commands, each a process of its own: slow, and no API. */
+const commands = ['test/api/cli-*.test.ts', 'test/api/audit-export.test.ts']
+
 export default defineConfig({
   // Otherwise our imports and those of our dependencies find two copies, which do not know each other's classes.
   resolve: { alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }] },
@@ -43,7 +46,10 @@ export default defineConfig({
         test: {
           name: 'api',
           include: ['test/api/**/*.test.ts', ...needServer],
-          exclude: process.env.TEST_REDIS_URL ? rulesOnly : [],
+          exclude: [
+            ...(process.env.TEST_REDIS_URL ? rulesOnly : []),
+            ...(process.env.TEST_COMMANDS === 'off' ? commands : []),
+          ],
           globalSetup: ['test/support/build.ts', 'test/support/database-server.ts'],
           // Every file has servers of its own, so the files can share the modules, which take seconds to load.
           isolate: false,
