@@ -17,18 +17,28 @@ function position(value: string): bigint {
 /** The field of a log line, as JSON or for people; not what a client has put into another field, where quotes are escaped. */
 const SIGNED = /(?:^\s*|[{,]")jws"?: ?"([\w-]+\.[\w-]+\.[\w-]+)"/gm
 
+/** Null for what is signed about something else. */
+function anchorOf(jws: string): Anchor | null {
+  try {
+    if (decodeProtectedHeader(jws).typ !== AUDIT_STATEMENT) return null
+    const { position, hash } = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString())
+    return { position: BigInt(position), hash: String(hash) }
+  } catch {
+    throw new InvalidArgumentError('Has a signed line that cannot be read: was it cut off?')
+  }
+}
+
 /** What was signed once, from whatever lines have it. What they say was signed needs no proof: they were kept elsewhere. */
 function anchors(path: string): Anchor[] {
   const found = new Map<bigint, Anchor>()
   for (const [, jws = ''] of readFile(path).matchAll(SIGNED)) {
-    const { typ } = decodeProtectedHeader(jws)
-    if (typ !== AUDIT_STATEMENT) continue
-    const { position, hash } = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString())
-    const known = found.get(BigInt(position))
-    if (known && known.hash !== hash) {
-      throw new InvalidArgumentError(`Has two lines that contradict each other, about position ${position}.`)
+    const anchor = anchorOf(jws)
+    if (!anchor) continue
+    const known = found.get(anchor.position)
+    if (known && known.hash !== anchor.hash) {
+      throw new InvalidArgumentError(`Has two lines that contradict each other, about position ${anchor.position}.`)
     }
-    found.set(BigInt(position), { position: BigInt(position), hash })
+    found.set(anchor.position, anchor)
   }
   if (found.size === 0)
     throw new InvalidArgumentError('Has no line of a server that says that the audit log was signed.')

@@ -35,7 +35,7 @@ export function isEqual(a: string | Uint8Array, b: string | Uint8Array): boolean
 }
 
 /** A 256-bit key for one purpose (HKDF-SHA-256, RFC 5869). Different purposes give independent keys. */
-export const deriveKey = (secret: string | Buffer, purpose: string): Buffer =>
+export const deriveKey = (secret: string, purpose: string): Buffer =>
   Buffer.from(hkdfSync('sha256', secret, 'portcullis', purpose, 32))
 
 const NONCE_BYTES = 12

@@ -17,18 +17,23 @@ interface Deps {
   durationMs: number
 }
 
-// A lock that has run out starts a new count; a lock that holds is not prolonged by further attempts.
+// A lock that has run out starts a new count; a lock that holds is not prolonged by further attempts. The failure that locks
+// is number $4, also where that was lowered meanwhile, so that exactly one of many at once tells of the lock.
 const COUNT = `
   INSERT INTO login_throttles AS t (key, user_id, failures, last_failure_at, locked_until)
   VALUES ($1::text, $2::uuid, 1, $3::timestamptz, CASE WHEN $4::int <= 1 THEN $5::timestamptz END)
   ON CONFLICT (key) DO UPDATE SET
-    failures = CASE WHEN t.locked_until <= $3::timestamptz THEN 1 ELSE t.failures + 1 END,
+    failures = CASE
+      WHEN t.locked_until > $3::timestamptz THEN t.failures + 1
+      WHEN t.locked_until <= $3::timestamptz THEN 1
+      ELSE least(t.failures + 1, $4::int)
+    END,
     last_failure_at = $3::timestamptz,
     locked_until = CASE
       WHEN t.locked_until > $3::timestamptz THEN t.locked_until
       WHEN (CASE WHEN t.locked_until <= $3::timestamptz THEN 1 ELSE t.failures + 1 END) >= $4::int THEN $5::timestamptz
     END
-  RETURNING locked_until AS "lockedUntil"`
+  RETURNING failures, locked_until AS "lockedUntil"`
 
 // The account's own and those of its known devices.
 const CLEAR = 'DELETE FROM login_throttles WHERE user_id = $1::uuid RETURNING locked_until AS "lockedUntil"'
@@ -50,7 +55,7 @@ export function createThrottle({ clock, audit, mailRequests, keys, threshold, du
     async countFailure(tx: Transaction, client: Client, key: string, user: UserRecord | null): Promise<Date | null> {
       const now = clock.now()
       const lockUntil = new Date(now.getTime() + durationMs)
-      const [row] = await tx.sql<{ lockedUntil: Date | null }>(COUNT, [
+      const [row] = await tx.sql<{ failures: number; lockedUntil: Date | null }>(COUNT, [
         key,
         user?.id ?? null,
         now,
@@ -58,8 +63,7 @@ export function createThrottle({ clock, audit, mailRequests, keys, threshold, du
         lockUntil,
       ])
       const lockedUntil = row?.lockedUntil ?? null
-      // A lock that was there is not prolonged: so this failure has set it.
-      if (lockedUntil?.getTime() === lockUntil.getTime()) {
+      if (row?.failures === threshold && lockedUntil) {
         const metadata = { lockedUntil: lockedUntil.toISOString(), onKnownDevice: key.startsWith('device:') }
         await audit.record(tx, client, { type: 'ACCOUNT_LOCKED', userId: user?.id ?? null, metadata })
         const request = { userId: user?.id ?? null, lockedUntil: lockedUntil.toISOString() }

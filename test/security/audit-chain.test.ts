@@ -229,6 +229,16 @@ describe('a log that was rewritten is not signed', () => {
     writeFileSync(join(folder, 'forged.log'), JSON.stringify(line))
     const ignored = await runCli(env, 'audit', 'verify', '--anchors', join(folder, 'forged.log'))
     expect(ignored).toMatchObject({ code: 1, stderr: expect.stringContaining('Has no line of a server') })
+    const truth = app.log.lines.find((each) => each.includes('"jws":"')) ?? ''
+    const position = Buffer.from(JSON.stringify({ position: '10', hash: '00' })).toString('base64url')
+    for (const [name, spoilt, message] of [
+      ['two', `${truth}\n${truth.replace(/\.[\w-]+\./, `.${position}.`)}`, 'contradict each other'],
+      ['cut', truth.replace(/"jws":"[\w-]+\./, '"jws":"x.'), 'cannot be read'],
+    ] as const) {
+      writeFileSync(join(folder, name), spoilt)
+      const refused = await runCli(env, 'audit', 'verify', '--anchors', join(folder, name))
+      expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining(message) })
+    }
     const none = await runCli(env, 'audit', 'verify', '--anchors', fileURLToPath(import.meta.url))
     expect(none).toMatchObject({ code: 1, stderr: expect.stringContaining('Has no line of a server') })
     app.log.hush(/tampered/)
