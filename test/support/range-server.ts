@@ -9,20 +9,24 @@ export interface RangeServer {
   url: string
   /** What is known from a breach. */
   breached: Set<string>
-  /** Silent: it takes requests, and never answers them. */
-  isSilent: boolean
+  /** It takes requests, and answers them when it is silent no longer. */
+  silence(isSilent: boolean): void
 }
 
 const sha1 = (text: string) => createHash('sha1').update(text).digest('hex').toUpperCase()
 
 /** A breach service on this machine: the same k-anonymity range API. It ends with the file. */
 export async function startRangeServer(): Promise<RangeServer> {
-  const state: RangeServer = { url: '', breached: new Set(), isSilent: false }
+  const breached = new Set<string>()
+  let held: (() => void)[] | null = null
   const server = createServer((request, response) => {
-    if (state.isSilent) return
-    const prefix = request.url?.split('/').at(-1) ?? ''
-    const hashes = [...state.breached].map(sha1).filter((hash) => hash.startsWith(prefix))
-    response.end(hashes.map((hash) => `${hash.slice(5)}:42`).join('\r\n'))
+    const answer = () => {
+      const prefix = request.url?.split('/').at(-1) ?? ''
+      const hashes = [...breached].map(sha1).filter((hash) => hash.startsWith(prefix))
+      response.end(hashes.map((hash) => `${hash.slice(5)}:42`).join('\r\n'))
+    }
+    if (held) held.push(answer)
+    else answer()
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -30,6 +34,12 @@ export async function startRangeServer(): Promise<RangeServer> {
     server.closeAllConnections()
     server.close()
   })
-  state.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/range/`
-  return state
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/range/`,
+    breached,
+    silence(isSilent) {
+      for (const answer of held ?? []) answer()
+      held = isSilent ? [] : null
+    },
+  }
 }
