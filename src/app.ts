@@ -14,6 +14,7 @@ import { createPagesRoute } from './http/pages-route.js'
 import { send, sendJson } from './http/responses.js'
 import { createHttpServer, type Handler, type Routes } from './http/server.js'
 import { createHttpTransport } from './http/transport.js'
+import { createUnread } from './http/unread.js'
 import { createWebSocketServer } from './http/websocket.js'
 import { createGraphql } from './http/yoga.js'
 import { isDatabaseUnavailable } from './infra/postgres.js'
@@ -52,16 +53,17 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
   const readClient = createClientReader(config.trustedProxies, runtime.geo, log)
   const graphql = createGraphql({
     ...{ schema, services, prisma, maskError, log, onField: metrics.operation },
-    hasGraphiql: config.graphiql,
     hasIntrospection: config.introspection,
     hasSuggestions: config.introspection && !config.isProduction,
     limits: config.limits,
     persistedOperations: config.persistedOperations,
   })
   const inFlight = createGate(config.maxInFlight)
+  const unread = createUnread(log)
   const admission = createAdmission(inFlight, maskError)
   const sockets = createWebSocketServer({
     inFlight,
+    unread,
     graphql,
     services,
     prisma,
@@ -105,8 +107,8 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
   const home = homePage({ graphiql: config.graphiql, mailbox: mailbox !== null, schema: config.introspection })
   const admitted =
     (handler: Handler): Handler =>
-    (exchange) =>
-      admission.admit(exchange, () => handler(exchange))
+    async (exchange) =>
+      void (await admission.admit(exchange, () => handler(exchange)))
   // What says how the server is doing is answered under any load; what has a body admits itself when it has read it.
   const routes: Routes = {
     '/': { GET: admitted((exchange) => html(exchange, PAGE_CSP, home)) },
@@ -134,7 +136,15 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
   }
   const { server, closeUnused } = createHttpServer({
     ...{ requestTimeoutMs: config.limits.requestMs, patienceMs: config.limits.operationMs },
-    ...{ routes, isProduction: config.isProduction, log, readClient, maskError, onResponse: metrics.httpRequest },
+    ...{
+      routes,
+      isProduction: config.isProduction,
+      log,
+      readClient,
+      maskError,
+      unread,
+      onResponse: metrics.httpRequest,
+    },
     openTransport: (request, head) => createHttpTransport(request, head, transportSettings),
   })
   sockets.attach(server)

@@ -7,8 +7,8 @@ import type { ErrorMasker } from './graphql-errors.js'
 export interface Admission {
   /** Refuses the request, and says so, when too much is under way; counts nothing. For what a slow client sends first. */
   turnsAway(exchange: Exchange): boolean
-  /** Does the work, which counts as under way until it has ended; refuses when there is too much. */
-  admit(exchange: Exchange, work: () => Promise<void> | void): Promise<void>
+  /** Does the work, which counts as under way until it has ended; refuses, and gives null, when there is too much. */
+  admit<T>(exchange: Exchange, work: () => Promise<T> | T): Promise<T | null>
 }
 
 /** Sheds load: past the gate, requests are answered SERVICE_UNAVAILABLE at once. */
@@ -23,10 +23,13 @@ export function createAdmission(gate: Gate, maskError: ErrorMasker): Admission {
 
     async admit(exchange, work) {
       const ticket = gate.take()
-      if (!ticket) return refuse(exchange)
+      if (!ticket) {
+        refuse(exchange)
+        return null
+      }
       exchange.ticket = ticket
       try {
-        await work()
+        return await work()
       } finally {
         ticket.end()
       }

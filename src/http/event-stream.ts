@@ -27,8 +27,8 @@ const CLOSE_TIMEOUT_MS = 2_000
 
 /**
  * Results and their response end together; else they would count as open for ever. Nobody reads on when the response is
- * closed, also before the results came, or is a refusal. And a client that reads nothing does not see the end of their
- * `life`: it is cut off.
+ * closed, also before the results came, or is a refusal. And a client that reads nothing, or that has them wait behind
+ * another answer, does not see the end of their `life`: it is cut off.
  */
 export function endTogether(
   results: AsyncIterable<unknown>,
@@ -37,7 +37,7 @@ export function endTogether(
 ): void {
   let timer: NodeJS.Timeout | undefined
   const cutOff = () => {
-    timer = setTimeout(() => response.destroy(), CLOSE_TIMEOUT_MS)
+    timer = setTimeout(() => response.req.socket.destroy(), CLOSE_TIMEOUT_MS)
   }
   const end = () => {
     clearTimeout(timer)
@@ -48,7 +48,7 @@ export function endTogether(
   }
   life?.addEventListener('abort', cutOff)
   if (life?.aborted) cutOff()
-  if (response.closed) end()
+  if (response.closed || response.destroyed) end()
   else response.once('close', end)
 }
 

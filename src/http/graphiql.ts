@@ -10,7 +10,7 @@ const LOGO =
  * Subscriptions go over server-sent events: this GraphiQL sends the headers editor with every HTTP request, but never
  * as the connectionParams of a WebSocket.
  */
-export const graphiqlOptions = {
+const graphiqlOptions = {
   title: 'Portcullis',
   logo: LOGO,
   favicon: `data:image/svg+xml,${encodeURIComponent(LOGO)}`,
@@ -34,7 +34,7 @@ const STYLE = '<style>.graphiql-tab { transform: none !important }</style>'
 
 const RENDER_CALL = 'YogaGraphiQL.renderYogaGraphiQL('
 
-export interface GraphiqlPage {
+interface GraphiqlPage {
   html: string
   /** Only for this page. Scripts run by hash; Monaco, the editor, writes style elements and so needs inline styles. */
   contentSecurityPolicy: string
@@ -76,6 +76,3 @@ export function graphiqlPage(): Promise<GraphiqlPage> {
   page ??= build()
   return page
 }
-
-/** For Yoga's `renderGraphiQL`, together with `graphiql: graphiqlOptions`. */
-export const renderGraphiql = async (): Promise<string> => (await graphiqlPage()).html

@@ -1,11 +1,13 @@
+import type { ReadableStream } from 'node:stream/web'
 import { GraphQLError } from 'graphql'
 import type { Log } from '../ports.js'
 import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
 import { createGraphqlPost } from './graphql-post.js'
+import type { Head } from './head.js'
 import { handleCors } from './headers.js'
-import { readBody, sendErrors } from './responses.js'
+import { readBody, send, sendErrors } from './responses.js'
 import type { Graphql } from './yoga.js'
 
 interface Deps {
@@ -17,11 +19,15 @@ interface Deps {
   maxBodyBytes: number
 }
 
+/** What Yoga is told of where it is. */
+const ENDPOINT = new URL('http://localhost/graphql')
+
 const refusal = (message: string, issue: string) =>
   new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT', issues: [{ path: [], code: issue, message }] } })
 
 const UNSUPPORTED_TYPE = refusal('POST application/json.', 'unsupported_media_type')
 const NO_JSON = refusal('The body is not JSON.', 'invalid_json')
+const NO_JSON_PARAMETER = refusal('A parameter is not JSON.', 'invalid_json')
 const BAD_METHOD = refusal('Use GET or POST.', 'method_not_allowed')
 
 /** `application/json`, in UTF-8 if it says so: a simple form of another site can send none of it. */
@@ -40,34 +46,71 @@ function readRequest(body: Buffer): string | null {
   }
 }
 
+/** Whether the parameters of a GET that hold JSON do. */
+function hasReadableParameters(url: URL): boolean {
+  try {
+    for (const name of ['variables', 'extensions']) JSON.parse(url.searchParams.get(name) || 'null')
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Sends what Yoga answers: a text at once, a stream as it comes. */
+async function deliver(head: Head, answer: Response): Promise<void> {
+  for (const [name, value] of answer.headers) head.set(name.toLowerCase(), value)
+  const isStream = answer.headers.get('content-type')?.startsWith('text/event-stream')
+  if (isStream && answer.body) return head.stream(answer.status, answer.body as ReadableStream)
+  const text = await answer.text()
+  head.set('content-length', Buffer.byteLength(text))
+  head.send(answer.status, text)
+}
+
 /** `/graphql` over HTTP: refuses what no GraphQL is needed to refuse, then takes the lean path or Yoga's. */
 export function createGraphqlRoute(deps: Deps) {
   const { graphql, admission, log, isAllowedOrigin, hasGraphiql, maxBodyBytes } = deps
   const tooLarge = refusal(`The body is larger than ${maxBodyBytes} bytes.`, 'too_large')
   const post = createGraphqlPost({ graphql, log })
 
-  async function throughYoga(exchange: Exchange): Promise<void> {
-    const { request, head } = exchange
-    if (hasGraphiql && request.method === 'GET' && request.headers.accept?.includes('text/html')) {
-      head.set('content-security-policy', (await graphiqlPage()).contentSecurityPolicy)
-    }
-    await graphql.handle(request, head.handOver(), { exchange })
+  /** What has no say in it: the host that the client names, and how it takes the answer. */
+  const throughYoga = (exchange: Exchange, url: URL, body?: string): Promise<Response> => {
+    const { method = 'GET', headers } = exchange.request
+    return graphql.fetch(url.href, { method, headers: headers as HeadersInit, body: body ?? null }, { exchange })
   }
 
-  async function answer(exchange: Exchange, body: Buffer): Promise<void> {
-    if (await post(exchange, body)) return
+  async function answerGet(exchange: Exchange): Promise<Response | null> {
+    const { request, head } = exchange
+    const url = new URL(request.url ?? '', ENDPOINT)
+    if (hasGraphiql && request.method === 'GET' && request.headers.accept?.includes('text/html')) {
+      const { html, contentSecurityPolicy } = await graphiqlPage()
+      head.set('content-security-policy', contentSecurityPolicy)
+      send(head, 200, 'text/html; charset=utf-8', html)
+      return null
+    }
+    if (hasReadableParameters(url)) return throughYoga(exchange, url)
+    sendErrors(head, 400, NO_JSON_PARAMETER)
+    return null
+  }
+
+  async function answerPost(exchange: Exchange, body: Buffer): Promise<Response | null> {
+    if (await post(exchange, body)) return null
     const sent = readRequest(body)
-    if (sent === null) return sendErrors(exchange.head, 400, NO_JSON)
-    // Where Yoga's adapter looks for a body that was read before it.
-    Object.assign(exchange.request, { body: sent })
-    await throughYoga(exchange)
+    if (sent !== null) return throughYoga(exchange, ENDPOINT, sent)
+    sendErrors(exchange.head, 400, NO_JSON)
+    return null
+  }
+
+  /** Whoever reads slowly, or never, is under way no longer: the answer is there. */
+  async function finish(exchange: Exchange, work: () => Promise<Response | null>): Promise<void> {
+    const answer = await admission.admit(exchange, work)
+    if (answer) await deliver(exchange.head, answer)
   }
 
   return async (exchange: Exchange): Promise<void> => {
     const { request, head } = exchange
     if (handleCors(request, head, isAllowedOrigin) || admission.turnsAway(exchange)) return
     if (request.method === 'GET' || request.method === 'HEAD') {
-      return admission.admit(exchange, () => throughYoga(exchange))
+      return finish(exchange, () => answerGet(exchange))
     }
     if (request.method !== 'POST') {
       head.set('allow', 'GET, POST')
@@ -76,7 +119,7 @@ export function createGraphqlRoute(deps: Deps) {
     if (!isJson(request.headers['content-type'])) return sendErrors(head, 415, UNSUPPORTED_TYPE)
     // Not counted yet: clients that send slowly, or on purpose never end, take nobody's place.
     const body = await readBody(request, maxBodyBytes)
-    if (body) return admission.admit(exchange, () => answer(exchange, body))
+    if (body) return finish(exchange, () => answerPost(exchange, body))
     head.set('connection', 'close')
     sendErrors(head, 413, tooLarge)
   }

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { pipeline } from 'node:stream/promises'
 
 type Value = string | number
 
@@ -7,7 +8,6 @@ export class Head {
   private readonly response: ServerResponse
   /** Names and values in turn: the form that costs node:http least. */
   private readonly fields: Value[]
-  private isHandedOver = false
 
   constructor(response: ServerResponse, fields: readonly Value[]) {
     this.response = response
@@ -19,7 +19,6 @@ export class Head {
   }
 
   set(name: string, value: Value): void {
-    if (this.isHandedOver) return void this.response.setHeader(name, value)
     let index = 0
     while (index < this.fields.length && this.fields[index] !== name) index += 2
     this.fields[index] = name
@@ -28,23 +27,21 @@ export class Head {
 
   /** Adds a cookie to those that are set already. */
   addCookie(cookie: string): void {
-    if (this.isHandedOver) this.response.appendHeader('set-cookie', cookie)
-    else this.fields.push('set-cookie', cookie)
-  }
-
-  /** Lets another library send the response; what is set from now on goes to it directly. */
-  handOver(): ServerResponse {
-    for (let index = 0; index < this.fields.length; index += 2) {
-      this.response.appendHeader(String(this.fields[index]), String(this.fields[index + 1]))
-    }
-    this.isHandedOver = true
-    return this.response
+    this.fields.push('set-cookie', cookie)
   }
 
   /** Sends the head and, if there is one, the whole body. */
   send(status: number, body?: string, encoding: BufferEncoding = 'utf8'): void {
-    if (this.isHandedOver) this.response.writeHead(status)
-    else this.response.writeHead(status, this.fields)
+    this.response.writeHead(status, this.fields)
     this.response.end(body, encoding)
+  }
+
+  /** Sends the head, and the body as it comes, for as long as somebody reads it. */
+  async stream(status: number, body: AsyncIterable<Uint8Array>): Promise<void> {
+    this.response.writeHead(status, this.fields)
+    this.response.flushHeaders()
+    await pipeline(body, this.response).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error
+    })
   }
 }

@@ -49,6 +49,15 @@ const repetitionsRule: ValidationRule = () => {
   }
 }
 
+/** The answer repeats names for each thing of a list: long ones would make it a thousand times as long as the document. */
+const MAX_NAME = 100
+
+const namesRule: ValidationRule = () => ({
+  Name({ value }) {
+    if (value.length > MAX_NAME) refuse(`Has a name of more than ${MAX_NAME} letters.`)
+  },
+})
+
 const onReject = [(_context: unknown, error: GraphQLError) => refuse(error.message.replace('Syntax Error: ', ''))]
 
 const rootFieldsRule =
@@ -94,6 +103,7 @@ export const documentLimits = ({ tokens, depth, aliases, rootFields, directives 
   maxDirectivesPlugin({ n: directives, onReject }),
   {
     onValidate({ addValidationRule }) {
+      addValidationRule(namesRule)
       addValidationRule(repetitionsRule)
       addValidationRule(rootFieldsRule(rootFields))
     },

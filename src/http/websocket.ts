@@ -17,6 +17,7 @@ import { createGate, type Gate, type OpenTicket } from './gate.js'
 import { type ErrorMasker, stampErrors } from './graphql-errors.js'
 import { persistedDocument } from './persisted-operations.js'
 import { createSocketTransport } from './transport.js'
+import type { Unread } from './unread.js'
 import type { Graphql } from './yoga.js'
 
 interface Deps {
@@ -31,6 +32,7 @@ interface Deps {
   limits: { bodyBytes: number; operationsPerSocket: number; socketsPerAddress: number; requestMs: number }
   /** What is under way in the whole server. */
   inFlight: Gate
+  unread: Unread
 }
 
 type Params = Record<string, unknown>
@@ -76,6 +78,12 @@ function readNoFasterThanRead(opened: WebSocket, socket: Duplex): void {
   opened.on('ping', look)
 }
 
+/** Whoever is gone reads no answer: that its connection is closed says so, and graphql-ws would print it, past the log. */
+function sendInVain(opened: WebSocket): void {
+  const send = opened.send.bind(opened) as (data: string, sent: () => void) => void
+  opened.send = ((data: string, sent: () => void) => send(data, () => sent())) as WebSocket['send']
+}
+
 /** What onSubscribe leaves for the execution that follows. */
 interface Plan {
   execute: (args: ExecutionArgs) => unknown
@@ -95,7 +103,8 @@ async function perform(how: 'execute' | 'subscribe', args: ExecutionArgs): Promi
 
 /** graphql-ws on the same server: signed in by `connectionParams`, closed when the token or the session ends. */
 export function createWebSocketServer(deps: Deps) {
-  const { graphql, services, prisma, clock, maskError, log, readClient, isTrustedOrigin, limits, inFlight } = deps
+  const { graphql, services, prisma, clock, maskError, log, readClient, isTrustedOrigin, limits, inFlight, unread } =
+    deps
   const open = createCap(limits.socketsPerAddress)
   const options: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -189,7 +198,11 @@ export function createWebSocketServer(deps: Deps) {
         }
       },
 
-      onNext: ({ extra }: Connection, _id, _payload, _args, result) => stampErrors(result, clientOf(extra), log),
+      onNext: ({ extra }: Connection, _id, _payload, _args, result) => {
+        stampErrors(result, clientOf(extra), log)
+        // Then it is sent, as far as the client lets it.
+        setImmediate(() => unread.shed(extra.request.socket, (extra.socket as WebSocket).bufferedAmount))
+      },
       onError: ({ extra }: Connection, _id, _payload, errors) => {
         stampErrors({ errors }, clientOf(extra), log)
         return errors.map((error) => error.toJSON())
@@ -211,6 +224,7 @@ export function createWebSocketServer(deps: Deps) {
         socket.once('close', release)
         sockets.handleUpgrade(request, socket, head, (opened) => {
           readNoFasterThanRead(opened, socket)
+          sendInVain(opened)
           sockets.emit('connection', opened, request)
           // ws has closed the connection of whoever sends what is no frame; graphql-ws would print it, past the log.
           opened.removeAllListeners('error')

@@ -17,7 +17,6 @@ import { createCap } from './caps.js'
 import { endTogether, streamEvents } from './event-stream.js'
 import { callerOf, type Exchange } from './exchange.js'
 import { createExecutor, createSubscriber, type Executor, type OnField, type Subscriber } from './execution.js'
-import { graphiqlOptions, renderGraphiql } from './graphiql.js'
 import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors } from './graphql-errors.js'
 import { type DocumentLimits, documentLimits } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
@@ -32,7 +31,6 @@ export interface GraphqlOptions {
   services: Services
   prisma: PrismaClient
   maskError: ErrorMasker
-  hasGraphiql: boolean
   hasIntrospection: boolean
   /** Whether errors may tell names of the schema that a document came near to. */
   hasSuggestions: boolean
@@ -73,7 +71,7 @@ const useValidation = (hideSuggestions: boolean): Plugin => ({
 
 /** The GraphQL pipeline, for every transport, and Yoga's own HTTP layer for what the lean path leaves to it. */
 export function createGraphql(options: GraphqlOptions) {
-  const { schema, services, prisma, maskError, hasGraphiql, hasIntrospection, hasSuggestions, log, onField } = options
+  const { schema, services, prisma, maskError, hasIntrospection, hasSuggestions, log, onField } = options
   const { limits, persistedOperations } = options
   const hideSuggestions = !hasSuggestions
   const execute = createExecutor({ maskError, onField, timeoutMs: limits.operationMs, hideSuggestions })
@@ -95,8 +93,7 @@ export function createGraphql(options: GraphqlOptions) {
     maxRequestBodySize: false,
     // It keeps any document, of any size. Ours is below.
     parserAndValidationCache: false,
-    graphiql: hasGraphiql && graphiqlOptions,
-    renderGraphiQL: renderGraphiql,
+    graphiql: false,
     maskedErrors: { maskError, errorMessage: 'Something went wrong.' },
     context: ({ exchange, params }) => contextOf(exchange, params ?? {}),
     plugins: [
@@ -108,10 +105,8 @@ export function createGraphql(options: GraphqlOptions) {
       {
         onResultProcess({ result, setResult, setResultProcessor, serverContext }) {
           const { exchange } = serverContext as unknown as ServerContext
-          const { client, head, response, ticket, transport } = exchange
+          const { client, head, response, transport } = exchange
           if (Symbol.asyncIterator in result) {
-            // A stream of events stays open for long, and costs little meanwhile.
-            ticket?.end()
             endTogether(result, response, transport.stream?.life)
             const { firstEventId } = transport.stream ?? {}
             if (firstEventId !== undefined && isStreamWanted(exchange))
@@ -174,8 +169,9 @@ export function createGraphql(options: GraphqlOptions) {
       }
     },
 
-    /** Answers over HTTP whatever GraphQL over HTTP allows. */
-    handle: yoga.handle,
+    /** Answers whatever GraphQL over HTTP allows. */
+    fetch: (url: string, init: RequestInit, context: ServerContext): Promise<Response> =>
+      Promise.resolve(yoga.fetch(url, init, context)),
     getEnveloped: yoga.getEnveloped,
   }
 }

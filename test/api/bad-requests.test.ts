@@ -101,6 +101,13 @@ describe('a request that is no GraphQL is bad input, and changes nothing', () =>
   })
 })
 
+test.each(['variables', 'extensions'])('a parameter %s of a GET that is not JSON is bad input', async (name) => {
+  const url = `${app.url}/graphql?query={__typename}&${name}=x`
+  const response = await fetch(url, { headers: { accept: 'application/json' } })
+  expect(response.status).toBe(400)
+  expect(await response.json()).toMatchObject({ errors: [{ extensions: { code: 'BAD_USER_INPUT' } }] })
+})
+
 test('a mutation by GET is refused, and changes nothing', async () => {
   await expectNothingChanged(async () => {
     const url = `${app.url}/graphql?query=${encodeURIComponent(RENAME)}`

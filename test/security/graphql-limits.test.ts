@@ -60,6 +60,12 @@ const LIMITS: [limit: string, within: string, beyond: string][] = [
     `{ me { ${many(20, () => 'id')} } }`,
     `fragment F on User { ${many(21, () => 'id')} } { me { ...F } }`,
   ],
+  ['100 letters in an alias', `{ me { ${'a'.repeat(100)}: id } }`, `{ me { ${'a'.repeat(101)}: id } }`],
+  [
+    '100 letters in any name',
+    `query ${'q'.repeat(100)} { me { ...${'f'.repeat(100)} } } fragment ${'f'.repeat(100)} on User { id }`,
+    `{ me { ...${'f'.repeat(101)} } } fragment ${'f'.repeat(101)} on User { id }`,
+  ],
   ['1500 comments', `{ me { id } }${'\n#'.repeat(1500)}`, `{ me { id } }${'\n#'.repeat(1501)}`],
   ['20 repetitions in parts', `{ ${many(20, () => 'me { id }')} }`, `{ ${many(21, () => '... { me { id } }')} }`],
   [

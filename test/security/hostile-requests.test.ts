@@ -50,6 +50,17 @@ test.each([
   expect(await tell(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`)).toMatch(/^HTTP\/1\.1 404 /)
 })
 
+test.each(['[', 'x y', 'a:99999', '%', '', 'a/b?c#d', ']:1', 'a^b|c', '::1'])(
+  'The host "%s" is as good as none',
+  async (host) => {
+    const answer = await tell(
+      `GET /graphql?query=%7B__typename%7D HTTP/1.1\r\nhost: ${host}\r\naccept: application/json\r\nconnection: close\r\n\r\n`,
+    )
+    expect(answer).toMatch(/^HTTP\/1\.1 200 /)
+    expect(answer).toMatch(/\{"data":\{"__typename":"Query"\}\}$/)
+  },
+)
+
 describe('A body', () => {
   const send = async (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) => {
     const init = { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body }
