@@ -45,6 +45,9 @@ interface ServerContext {
   exchange: Exchange
 }
 
+/** Whether a client that does not care which form it gets may get a stream. */
+const takesStream = ({ request }: Exchange) => /text\/event-stream|(text|\*)\/\*/.test(request.headers.accept ?? '*/*')
+
 const isStreamWanted = ({ request }: Exchange) => request.headers.accept?.includes('text/event-stream') === true
 
 const useNoIntrospection = (): Plugin => ({
@@ -109,7 +112,7 @@ export function createGraphql(options: GraphqlOptions) {
           if (Symbol.asyncIterator in result) {
             endTogether(result, response, transport.stream?.life)
             const { firstEventId } = transport.stream ?? {}
-            if (firstEventId !== undefined && isStreamWanted(exchange))
+            if (firstEventId !== undefined && takesStream(exchange))
               setResultProcessor((_, fetchApi) => streamEvents(result, firstEventId, fetchApi), 'text/event-stream')
             return
           }

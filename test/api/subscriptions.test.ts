@@ -187,14 +187,17 @@ describe('server-sent events', () => {
     expect(fourth.response.status).toBe(400)
   })
 
-  test('the id does not depend on what was asked for', async () => {
-    const ada = await app.newUser()
-    const query = 'subscription { securityAlerts { node { type } } }'
-    const follower = await overStream(app, ada.accessToken, query)
-    await failToLogIn(ada)
-    expect(await follower.next()).toEqual({ data: { securityAlerts: { node: { type: 'LOGIN_FAILED' } } } })
-    expect(follower.ids).toEqual([expect.any(String), await newestCursor(ada)])
-  })
+  test.each(['text/event-stream', '*/*', 'text/*, */*;q=0.1'])(
+    'the id depends on no question, nor on %s',
+    async (accept) => {
+      const ada = await app.newUser()
+      const query = 'subscription { securityAlerts { node { type } } }'
+      const follower = await openStream(app.url, { token: ada.accessToken, headers: { accept } }, query)
+      await failToLogIn(ada)
+      expect(await follower.next()).toEqual({ data: { securityAlerts: { node: { type: 'LOGIN_FAILED' } } } })
+      expect(follower.ids).toEqual([expect.any(String), await newestCursor(ada)])
+    },
+  )
 
   test('can be asked for with GET', async () => {
     const ada = await app.newUser()
