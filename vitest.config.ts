@@ -7,15 +7,17 @@ const needServer = readdirSync('test/security')
   .map((name) => `test/security/${name}`)
   .filter((path) => readFileSync(path, 'utf8').includes('../support/app.js'))
 
-/** What takes minutes and asks nothing of Redis: once is enough, with the PostgreSQL from npm. */
-const rulesOnly = [
-  'detection-of-attacks',
-  'detection-of-sign-ins',
-  'detection-runs',
-  'explain',
-  'no-oracle',
-  'pre-hijacking',
-].map((name) => `test/security/${name}.test.ts`)
+/** What is long, and the same whatever servers there are, or runs the PostgreSQL from npm in any case. */
+const withNpmOnly = [
+  'api/crash',
+  'api/shutdown',
+  'security/detection-of-attacks',
+  'security/detection-of-sign-ins',
+  'security/detection-runs',
+  'security/explain',
+  'security/no-oracle',
+  'security/pre-hijacking',
+].map((name) => `test/${name}.test.ts`)
 
 /** What runs commands, each a process of its own: slow, and no API. */
 const commands = ['test/api/cli-*.test.ts', 'test/api/audit-export.test.ts']
@@ -47,7 +49,7 @@ export default defineConfig({
           name: 'api',
           include: ['test/api/**/*.test.ts', ...needServer],
           exclude: [
-            ...(process.env.TEST_REDIS_URL ? rulesOnly : []),
+            ...(process.env.TEST_REDIS_URL ? withNpmOnly : []),
             ...(process.env.TEST_COMMANDS === 'off' ? commands : []),
           ],
           globalSetup: ['test/support/build.ts', 'test/support/database-server.ts'],
