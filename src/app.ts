@@ -4,6 +4,7 @@ import type { Config } from './config.js'
 import { printContract, schema } from './executable-schema.js'
 import { createAdmission } from './http/admission.js'
 import { createClientReader } from './http/client.js'
+import { createConnections } from './http/connections.js'
 import { createGate } from './http/gate.js'
 import { createErrorMasker } from './http/graphql-errors.js'
 import { createGraphqlRoute } from './http/graphql-route.js'
@@ -14,7 +15,6 @@ import { createPagesRoute } from './http/pages-route.js'
 import { send, sendJson } from './http/responses.js'
 import { createHttpServer, type Handler, type Routes } from './http/server.js'
 import { createHttpTransport } from './http/transport.js'
-import { createUnread } from './http/unread.js'
 import { createWebSocketServer } from './http/websocket.js'
 import { createGraphql } from './http/yoga.js'
 import { isDatabaseUnavailable } from './infra/postgres.js'
@@ -59,11 +59,11 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     persistedOperations: config.persistedOperations,
   })
   const inFlight = createGate(config.maxInFlight)
-  const unread = createUnread(log)
+  const connections = createConnections(log)
   const admission = createAdmission(inFlight, maskError)
   const sockets = createWebSocketServer({
     inFlight,
-    unread,
+    connections,
     graphql,
     services,
     prisma,
@@ -142,7 +142,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
       log,
       readClient,
       maskError,
-      unread,
+      connections,
       onResponse: metrics.httpRequest,
     },
     openTransport: (request, head) => createHttpTransport(request, head, transportSettings),

@@ -14,7 +14,7 @@ export class InvalidCredentialsError extends DomainError {
   }
 }
 
-/** Too many consecutive failures on an identifier, whether or not it has an account. */
+/** Too many consecutive failures on an identifier, whether or not it has an account, or on a known device of an account. */
 export class AccountLockedError extends DomainError {
   readonly code = 'ACCOUNT_LOCKED'
   readonly lockedUntil: Date

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { v4 as uuid } from 'uuid'
 import { type Config, loadConfig } from '../config.js'
@@ -12,6 +13,11 @@ const REDIS_RETRY_MS = 100
 /** The embedded database belongs to one process: where a server runs, it is that server's. */
 async function findDatabase(config: Config): Promise<Config> {
   const url = config.database.url ?? (await runningPostgresUrl(config.dataDir)) ?? undefined
+  if (!url && !existsSync(config.dataDir)) {
+    process.stderr.write(
+      `There is nothing in ${config.dataDir}: this makes a new installation, beside that of any server.\n`,
+    )
+  }
   return { ...config, database: { ...config.database, url } }
 }
 

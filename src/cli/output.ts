@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 
 /** Ends the help of a command with lines that can be copied. */
 export const examples = (...lines: string[]): string =>
-  `\nExamples:\n${lines.map((line) => `  $ npm run cli -- ${line}`).join('\n')}`
+  `\nExamples:\n${lines.map((line) => `  $ npm run ${line.includes('--json') ? '--silent ' : ''}cli -- ${line}`).join('\n')}`
 
 /** Prints a result: as JSON with --json, else as the text. */
 export function print(command: Command, result: unknown, text: string): void {

@@ -73,7 +73,10 @@ export function streamEvents(results: AsyncIterable<EventResult>, beginsAfter: s
       }, PING_MS)
     },
     async pull(stream) {
-      const { done, value } = await iterator.next()
+      const { done, value } = await iterator.next().catch((error) => {
+        clearInterval(pings)
+        throw error
+      })
       const text = done
         ? 'event: complete\ndata:\n\n'
         : `event: next\nid: ${value[EVENT_ID]}\ndata: ${JSON.stringify(value)}\n\n`

@@ -28,6 +28,10 @@ const refusal = (message: string, issue: string) =>
 const UNSUPPORTED_TYPE = refusal('POST application/json.', 'unsupported_media_type')
 const NO_JSON = refusal('The body is not JSON.', 'invalid_json')
 const NO_JSON_PARAMETER = refusal('A parameter is not JSON.', 'invalid_json')
+const NOT_ACCEPTABLE = refusal(
+  'Accept application/json or application/graphql-response+json; for subscriptions text/event-stream, or use a WebSocket.',
+  'not_acceptable',
+)
 const BAD_METHOD = refusal('Use GET or POST.', 'method_not_allowed')
 
 /** `application/json`, in UTF-8 if it says so: a simple form of another site can send none of it. */
@@ -56,14 +60,19 @@ function hasReadableParameters(url: URL): boolean {
   }
 }
 
+/** How an answer is framed is our business: said twice, a proxy could mistake where it ends. */
+const FRAMING: ReadonlySet<string> = new Set(['connection', 'content-length', 'transfer-encoding'])
+
 /** Sends what Yoga answers: a text at once, a stream as it comes. */
 async function deliver(head: Head, answer: Response): Promise<void> {
-  for (const [name, value] of answer.headers) head.set(name.toLowerCase(), value)
+  if (answer.status === 406) return sendErrors(head, 406, NOT_ACCEPTABLE)
+  for (const [name, value] of answer.headers) {
+    const field = name.toLowerCase()
+    if (!FRAMING.has(field)) head.set(field, value)
+  }
   const isStream = answer.headers.get('content-type')?.startsWith('text/event-stream')
   if (isStream && answer.body) return head.stream(answer.status, answer.body as ReadableStream)
-  const text = await answer.text()
-  head.set('content-length', Buffer.byteLength(text))
-  head.send(answer.status, text)
+  send(head, answer.status, null, await answer.text())
 }
 
 /** `/graphql` over HTTP: refuses what no GraphQL is needed to refuse, then takes the lean path or Yoga's. */
@@ -72,7 +81,7 @@ export function createGraphqlRoute(deps: Deps) {
   const tooLarge = refusal(`The body is larger than ${maxBodyBytes} bytes.`, 'too_large')
   const post = createGraphqlPost({ graphql, log })
 
-  /** What has no say in it: the host that the client names, and how it takes the answer. */
+  /** Without the URL of the client: its host has no say in anything. */
   const throughYoga = (exchange: Exchange, url: URL, body?: string): Promise<Response> => {
     const { method = 'GET', headers } = exchange.request
     return graphql.fetch(url.href, { method, headers: headers as HeadersInit, body: body ?? null }, { exchange })
@@ -80,13 +89,13 @@ export function createGraphqlRoute(deps: Deps) {
 
   async function answerGet(exchange: Exchange): Promise<Response | null> {
     const { request, head } = exchange
-    const url = new URL(request.url ?? '', ENDPOINT)
-    if (hasGraphiql && request.method === 'GET' && request.headers.accept?.includes('text/html')) {
+    if (hasGraphiql && request.headers.accept?.includes('text/html')) {
       const { html, contentSecurityPolicy } = await graphiqlPage()
       head.set('content-security-policy', contentSecurityPolicy)
       send(head, 200, 'text/html; charset=utf-8', html)
       return null
     }
+    const url = new URL(request.url ?? '', ENDPOINT)
     if (hasReadableParameters(url)) return throughYoga(exchange, url)
     sendErrors(head, 400, NO_JSON_PARAMETER)
     return null
@@ -100,7 +109,7 @@ export function createGraphqlRoute(deps: Deps) {
     return null
   }
 
-  /** Whoever reads slowly, or never, is under way no longer: the answer is there. */
+  /** A stream is under way no longer once it has begun. For a text to be read, nobody waits. */
   async function finish(exchange: Exchange, work: () => Promise<Response | null>): Promise<void> {
     const answer = await admission.admit(exchange, work)
     if (answer) await deliver(exchange.head, answer)

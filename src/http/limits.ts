@@ -27,7 +27,7 @@ function refuse(message: string): never {
 /** To merge fields of one name is quadratic work for the validation; no client repeats any that often. */
 const MAX_REPETITIONS = 20
 
-/** Refuses what repeats a field in one selection over and over. Goes first: before anything compares the repetitions. */
+/** Refuses what repeats a field in one selection over and over. Goes before anything compares the repetitions. */
 const repetitionsRule: ValidationRule = () => {
   function count({ selections }: SelectionSetNode, keys: Map<string, number>): void {
     for (const selection of selections) {
@@ -103,6 +103,7 @@ export const documentLimits = ({ tokens, depth, aliases, rootFields, directives 
   maxDirectivesPlugin({ n: directives, onReject }),
   {
     onValidate({ addValidationRule }) {
+      // First, because what the others say repeats names.
       addValidationRule(namesRule)
       addValidationRule(repetitionsRule)
       addValidationRule(rootFieldsRule(rootFields))

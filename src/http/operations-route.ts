@@ -27,6 +27,17 @@ const LOOPBACK = /^(127\.|::1$|::ffff:127\.)/
 
 const up = (isUp: boolean) => (isUp ? 'up' : 'down')
 
+/** What is asked for while it is being looked at is answered by the same look: those who ask much take no more of it. */
+function shared<T>(look: () => Promise<T>): () => Promise<T> {
+  let underWay: Promise<T> | undefined
+  return () => {
+    underWay ??= look().finally(() => {
+      underWay = undefined
+    })
+    return underWay
+  }
+}
+
 /** What operators and orchestrators ask of the server. */
 export function createOperationsRoute({ services, clock, health, renderMetrics, metricsToken, cronSecret }: Deps) {
   let mailCheck = { atMs: Number.NEGATIVE_INFINITY, isReachable: Promise.resolve(true) }
@@ -38,8 +49,11 @@ export function createOperationsRoute({ services, clock, health, renderMetrics, 
     return mailCheck.isReachable
   }
 
+  const isDatabaseReachable = shared(health.database)
+  const isCacheReachable = health.cache && shared(health.cache)
+
   async function report() {
-    const [database, cache, mail] = await Promise.all([health.database(), health.cache?.(), isMailReachable()])
+    const [database, cache, mail] = await Promise.all([isDatabaseReachable(), isCacheReachable?.(), isMailReachable()])
     const jobs = health.jobs()
     const status = !database ? 'unhealthy' : cache === false || !mail || !jobs ? 'degraded' : 'healthy'
     return {
@@ -65,7 +79,7 @@ export function createOperationsRoute({ services, clock, health, renderMetrics, 
 
     /** Requests can be answered. */
     async ready({ head }: Exchange): Promise<void> {
-      const isReady = await health.database()
+      const isReady = await isDatabaseReachable()
       sendJson(head, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready' })
     },
 

@@ -2,10 +2,10 @@ import type { IncomingMessage } from 'node:http'
 import type { GraphQLError } from 'graphql'
 import type { Head } from './head.js'
 
-/** Sends a whole body at once. */
-export function send(head: Head, status: number, contentType: string, body: string): void {
+/** Sends a whole body at once. No content type: the head has it already, or there is no body. */
+export function send(head: Head, status: number, contentType: string | null, body: string): void {
   const bytes = Buffer.byteLength(body)
-  head.set('content-type', contentType)
+  if (contentType) head.set('content-type', contentType)
   head.set('content-length', bytes)
   // As many bytes as characters: it is all ASCII, which goes out without being looked at sign by sign.
   head.send(status, body, bytes === body.length ? 'latin1' : 'utf8')

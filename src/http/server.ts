@@ -1,14 +1,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
+import type { Connections } from './connections.js'
 import type { Exchange } from './exchange.js'
 import { sendFailure, sendNoHandler } from './failures.js'
 import type { ErrorMasker } from './graphql-errors.js'
 import { Head } from './head.js'
 import { securityHeaders } from './headers.js'
 import type { HttpTransport } from './transport.js'
-import type { Unread } from './unread.js'
 
 export type Handler = (exchange: Exchange) => Promise<void> | void
 
@@ -26,7 +25,7 @@ interface Deps {
   readClient: (request: IncomingMessage) => Client
   openTransport: (request: IncomingMessage, head: Head) => HttpTransport
   maskError: ErrorMasker
-  unread: Unread
+  connections: Connections
   onResponse: (path: string, status: number, seconds: number) => void
 }
 
@@ -56,35 +55,12 @@ interface HttpServer {
 /** The HTTP server: what every request gets before, and whatever happens after, its route. */
 export function createHttpServer(deps: Deps): HttpServer {
   const { routes, isProduction, requestTimeoutMs, patienceMs, log, readClient, openTransport, maskError } = deps
-  const { unread, onResponse } = deps
+  const { connections, onResponse } = deps
 
   const headers = securityHeaders(isProduction)
 
-  /** The connections, each with its responses that wait behind another one. */
-  const open = new Map<Socket, Set<ServerResponse>>()
-
-  /** A connection that was cut off before anything was read has no address any more, which limits and the log need. */
-  function admit(socket: Socket): void {
-    if (!socket.remoteAddress) return void socket.destroy()
-    const queued = new Set<ServerResponse>()
-    open.set(socket, queued)
-    unread.watch(socket)
-    socket.once('close', () => {
-      open.delete(socket)
-      // Node says so only to the one whose turn it was.
-      for (const response of queued) if (!response.socket) response.destroy().emit('close')
-    })
-  }
-
-  /** Remembers a response that has to wait until those before it are sent. */
-  function awaitTurn(response: ServerResponse, socket: Socket): void {
-    const queued = open.get(socket)
-    queued?.add(response)
-    response.once('close', () => queued?.delete(response))
-  }
-
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (!response.socket) awaitTurn(response, request.socket)
+    if (!connections.begin(response)) return
     const startedAt = performance.now()
     const path = (request.url ?? '/').split('?', 1)[0] ?? '/'
     const client = readClient(request)
@@ -100,7 +76,7 @@ export function createHttpServer(deps: Deps): HttpServer {
       const transport = openTransport(request, head)
       const exchange: Exchange = { request, response, head, client, transport, ticket: null }
       await route(routes, exchange, path)?.(exchange)
-      unread.shed(request.socket, response.writableLength)
+      connections.shed(request.socket)
     } catch (error) {
       if (request.destroyed && !request.complete) return
       const masked = maskError(error)
@@ -127,13 +103,13 @@ export function createHttpServer(deps: Deps): HttpServer {
   )
   // An answer that its client does not read takes memory.
   server.setTimeout(Math.max(SILENCE_MS, 2 * patienceMs))
-  server.on('connection', admit)
+  server.on('connection', connections.open)
   return {
     server,
     closeUnused() {
       server.closeIdleConnections()
       // Browsers connect ahead of what they may ask for; to Node such a connection is busy until `headersTimeout`.
-      for (const socket of open.keys()) if (socket.bytesRead === 0) socket.destroy()
+      connections.closeSilent()
     },
   }
 }

@@ -12,12 +12,12 @@ import type { Client } from '../services/client.js'
 import type { Services } from '../services/index.js'
 import type { Viewer } from '../services/viewers.js'
 import { createCap, tooManyOperations } from './caps.js'
+import type { Connections } from './connections.js'
 import { bearerOf } from './exchange.js'
 import { createGate, type Gate, type OpenTicket } from './gate.js'
 import { type ErrorMasker, stampErrors } from './graphql-errors.js'
 import { persistedDocument } from './persisted-operations.js'
 import { createSocketTransport } from './transport.js'
-import type { Unread } from './unread.js'
 import type { Graphql } from './yoga.js'
 
 interface Deps {
@@ -32,7 +32,7 @@ interface Deps {
   limits: { bodyBytes: number; operationsPerSocket: number; socketsPerAddress: number; requestMs: number }
   /** What is under way in the whole server. */
   inFlight: Gate
-  unread: Unread
+  connections: Connections
 }
 
 type Params = Record<string, unknown>
@@ -103,8 +103,19 @@ async function perform(how: 'execute' | 'subscribe', args: ExecutionArgs): Promi
 
 /** graphql-ws on the same server: signed in by `connectionParams`, closed when the token or the session ends. */
 export function createWebSocketServer(deps: Deps) {
-  const { graphql, services, prisma, clock, maskError, log, readClient, isTrustedOrigin, limits, inFlight, unread } =
-    deps
+  const {
+    graphql,
+    services,
+    prisma,
+    clock,
+    maskError,
+    log,
+    readClient,
+    isTrustedOrigin,
+    limits,
+    inFlight,
+    connections,
+  } = deps
   const open = createCap(limits.socketsPerAddress)
   const options: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -201,7 +212,7 @@ export function createWebSocketServer(deps: Deps) {
       onNext: ({ extra }: Connection, _id, _payload, _args, result) => {
         stampErrors(result, clientOf(extra), log)
         // Then it is sent, as far as the client lets it.
-        setImmediate(() => unread.shed(extra.request.socket, (extra.socket as WebSocket).bufferedAmount))
+        setImmediate(connections.shed, extra.request.socket)
       },
       onError: ({ extra }: Connection, _id, _payload, errors) => {
         stampErrors({ errors }, clientOf(extra), log)

@@ -45,10 +45,12 @@ interface ServerContext {
   exchange: Exchange
 }
 
-/** Whether a client that does not care which form it gets may get a stream. */
-const takesStream = ({ request }: Exchange) => /text\/event-stream|(text|\*)\/\*/.test(request.headers.accept ?? '*/*')
+/** Whether a client takes a stream, be it because it takes anything. */
+const acceptsStream = ({ request }: Exchange) =>
+  /text\/event-stream|(text|\*)\/\*/.test(request.headers.accept ?? '*/*')
 
-const isStreamWanted = ({ request }: Exchange) => request.headers.accept?.includes('text/event-stream') === true
+/** Whether it names streams: a refusal says by its status then that there is none. */
+const asksForStream = ({ request }: Exchange) => request.headers.accept?.includes('text/event-stream') === true
 
 const useNoIntrospection = (): Plugin => ({
   onValidate({ addValidationRule }) {
@@ -91,7 +93,6 @@ export function createGraphql(options: GraphqlOptions) {
     landingPage: false,
     // The edge does these for every path: see http/server.ts.
     cors: false,
-    healthCheckEndpoint: '/health/yoga',
     multipart: false,
     maxRequestBodySize: false,
     // It keeps any document, of any size. Ours is below.
@@ -112,7 +113,7 @@ export function createGraphql(options: GraphqlOptions) {
           if (Symbol.asyncIterator in result) {
             endTogether(result, response, transport.stream?.life)
             const { firstEventId } = transport.stream ?? {}
-            if (firstEventId !== undefined && takesStream(exchange))
+            if (firstEventId !== undefined && acceptsStream(exchange))
               setResultProcessor((_, fetchApi) => streamEvents(result, firstEventId, fetchApi), 'text/event-stream')
             return
           }
@@ -123,8 +124,8 @@ export function createGraphql(options: GraphqlOptions) {
           if (result.data) for (const { extensions } of errors) Reflect.deleteProperty(extensions, 'http')
           stampErrors({ errors }, client, log)
           const retryAfter = retryAfterOf({ errors })
-          if (retryAfter !== null && !head.isSent) head.set('retry-after', retryAfter)
-          const refusal = isStreamWanted(exchange) && { extensions: { http: { status: refusalOf({ errors }) } } }
+          if (retryAfter !== null) head.set('retry-after', retryAfter)
+          const refusal = asksForStream(exchange) && { extensions: { http: { status: refusalOf({ errors }) } } }
           setResult({ ...result, errors, ...refusal })
         },
       },

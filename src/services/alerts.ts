@@ -20,7 +20,7 @@ export interface Alerts extends AsyncIterableIterator<AuditEvent> {
   readonly life: AbortSignal
 }
 
-/** setTimeout's longest delay; a stream that lives longer is checked again. */
+/** setTimeout's longest delay: a stream that could live longer ends then, and its client subscribes anew. */
 const MAX_DELAY_MS = 2_147_483_647
 const AUTHORITY: ReadonlySet<unknown> = new Set(['role', 'permissions'])
 const authorityOf = (user: Pick<UserRecord, 'roleName' | 'permissions'> | null) =>

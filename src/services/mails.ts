@@ -16,6 +16,7 @@ interface Recipient {
   locale: string
   timezone: string
   pendingUntil: Date | null
+  emailVerifiedAt: Date | null
 }
 
 interface Letter {
@@ -41,13 +42,18 @@ export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
     return { notMeLink: links.notMe(token), notMeSeconds: lifetimeSeconds }
   }
 
-  /** The mail exists exactly when the transaction commits. Waiting jobs hold it encrypted: it may carry a token. */
+  /**
+   * The mail exists exactly when the transaction commits. Waiting jobs hold it encrypted: it may carry a token. What tells of
+   * an account's doings goes to proven addresses only.
+   */
   async function send<K extends EmailKind>(
     tx: Transaction,
     to: Recipient,
     kind: K,
     data: Omit<EmailData[K], 'loginLink' | 'resetLink' | 'notMeLink' | 'notMeSeconds'>,
   ): Promise<void> {
+    // Nobody has proven the address: whoever has an account with it may be a stranger to its owner, and tell him this and that.
+    if (WITH_NOT_ME.has(kind) && !to.emailVerifiedAt) return
     const { email, locale, timezone } = to
     // Whoever has registered an address that is not proven may be a stranger, with words of his own for a name.
     const recipient = { email, displayName: to.pendingUntil ? '' : displayNameOf(to), locale, timezone }

@@ -14,6 +14,7 @@ import {
 } from '../support/generated/graphql.js'
 import { createEmptyInstallation, type Installation } from '../support/installation.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
+import { makeDataDir } from '../support/server-process.js'
 
 // So that of old passwords only the latest is to be kept.
 const envOf = ({ databaseUrl }: Installation) => ({ DATABASE_URL: databaseUrl, PASSWORD_HISTORY: '1' })
@@ -32,7 +33,7 @@ test.each([
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   expect(stdout).toContain(`Usage: portcullis ${command} [options]`)
   expect(stdout).toContain('--json')
-  expect(stdout).toMatch(new RegExp(`^Examples:\n  \\$ npm run cli -- ${command}`, 'm'))
+  expect(stdout).toMatch(new RegExp(`^Examples:\n  \\$ npm run (--silent )?cli -- ${command}`, 'm'))
 })
 
 test('`user list` shows accounts, newest first, and nothing that is secret', async () => {
@@ -113,4 +114,12 @@ test('`maintenance flush` removes what has expired, says how much of each kind, 
   expectType(await app.anonymous.call(VerifyEmailDocument, { input: { token } }), 'VerifyEmailSuccess')
   const nothing = Object.keys(purged).map((kind) => `${kind}: 0`)
   expect(await run(app.installation, 'maintenance', 'flush')).toBe(`Removed:\n${nothing.join('\n')}\n`)
+})
+
+test('A command says when there is no installation yet where it looks, and makes one', async () => {
+  const env = { DATA_DIR: `${makeDataDir()}/new` }
+  const first = await runCli(env, 'user', 'list', '--json')
+  expect(first).toMatchObject({ code: 0, stdout: expect.stringContaining('"users": []') })
+  expect(first.stderr).toContain(`There is nothing in ${env.DATA_DIR}`)
+  expect((await runCli(env, 'user', 'list', '--json')).stderr).not.toContain('There is nothing')
 })

@@ -64,3 +64,25 @@ test('docs/errors.md names every member of a result union', () => {
   const text = read('docs/errors.md')
   for (const [name] of classes) expect(text).toContain(`\`${name}\``)
 })
+
+/** Every test that a document names: `file`: "name", "name"; or the same: "name". */
+function citedTests(markdown: string): [file: string, name: string][] {
+  const cited: [string, string][] = []
+  let file = ''
+  for (const [, path, names = ''] of markdown.matchAll(/(?:`(test\/[^`]+)`|\bthe same)((?:[:,] "[^"]+")*)/g)) {
+    file = path ?? file
+    for (const [, name = ''] of names.matchAll(/"([^"]+)"/g)) cited.push([file, name])
+  }
+  return cited
+}
+
+test.each(['docs/asvs.md', 'docs/security-review.md', 'docs/threat-model.md'])(
+  '%s names tests that there are',
+  (document) => {
+    const markdown = read(document)
+    const files = [...markdown.matchAll(/`(test\/[^`*]+\.ts)`/g)].map(([, path = '']) => path)
+    for (const path of files) expect(read(path), path).toContain('test')
+    const missing = citedTests(markdown).filter(([file, name]) => !read(file).includes(name))
+    expect(missing).toEqual([])
+  },
+)

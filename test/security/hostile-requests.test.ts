@@ -5,6 +5,7 @@ import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { RegisterDocument } from '../support/generated/graphql.js'
 import { SUBJECTS } from '../support/mailbox.js'
+import { metric } from '../support/metrics.js'
 
 const app = await startApp({ env: { PUBLIC_URL: 'http://localhost:4999' } })
 const { hostname, port } = new URL(app.url)
@@ -60,6 +61,31 @@ test.each(['[', 'x y', 'a:99999', '%', '', 'a/b?c#d', ']:1', 'a^b|c', '::1'])(
     expect(answer).toMatch(/\{"data":\{"__typename":"Query"\}\}$/)
   },
 )
+
+test.each(['multipart/mixed', 'text/event-stream', 'application/json', 'image/png'])(
+  'An answer in the form %s says once where it ends',
+  async (accept) => {
+    const body = '{"query":"{ me { id } }"}'
+    const answer = await tell(
+      `${POST}accept: ${accept}\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    )
+    const [head = ''] = answer.split('\r\n\r\n')
+    expect(head.match(/^(content-length|transfer-encoding):/gim)).toHaveLength(1)
+    expect(head.match(/^connection:/gim)).toHaveLength(1)
+  },
+)
+
+test('Very many questions after its health at once are one for the database', async () => {
+  const queries = () => metric(app.url, 'database_queries_total')
+  const before = await queries()
+  const answer = await tell(
+    'GET /health HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30) +
+      'GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n',
+  )
+  expect(answer.match(/"status":"healthy"/g)).toHaveLength(31)
+  // There are a few of the server's own.
+  expect((await queries()) - before).toBeLessThan(20)
+})
 
 describe('A body', () => {
   const send = async (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) => {

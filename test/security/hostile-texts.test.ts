@@ -14,7 +14,7 @@ const TEXTS: readonly (readonly [what: string, text: string])[] = [
 ]
 
 // Each took many seconds of the process.
-test.each(TEXTS)('%s are refused without being looked at for long', { timeout: 5_000 }, async (_, text) => {
+test.each(TEXTS)('%s are refused without being looked at for long', { timeout: 10_000 }, async (_, text) => {
   for (const input of [{ identifier: text, password: 'x' }, { email: text }]) {
     const query = 'email' in input ? RESET : LOGIN
     const { errors } = await app.anonymous.post(JSON.stringify({ query, variables: { input } }))

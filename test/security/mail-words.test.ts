@@ -1,7 +1,13 @@
 import { expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
-import { LoginDocument, RequestPasswordResetDocument } from '../support/generated/graphql.js'
-import { SUBJECTS } from '../support/mailbox.js'
+import { expectType } from '../support/client.js'
+import {
+  LoginDocument,
+  RefreshDocument,
+  RequestPasswordResetDocument,
+  VerifyEmailDocument,
+} from '../support/generated/graphql.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
 
 const app = await startApp()
 
@@ -9,6 +15,27 @@ test('A mail to an address that nobody has proven carries no name that a strange
   const { email } = await app.register({ displayName: 'winner! Call 0800 555' })
   await app.anonymous.call(RequestPasswordResetDocument, { input: { email } })
   expect((await app.mail(email, SUBJECTS.reset)).text).not.toContain('winner')
+})
+
+test('An address that nobody has proven gets no word of what is done with its account', async () => {
+  const open = await startApp({ env: { REQUIRE_VERIFIED_EMAIL: 'false', REFRESH_GRACE_PERIOD: '0s' } })
+  const { email, password } = await open.register()
+  const input = { identifier: email, password, tokenDelivery: 'BODY', deviceName: 'Win at www.evil.example' } as const
+  const logIn = async (userAgent: string) => {
+    const answer = await open.anonymous.with({ 'user-agent': userAgent }).call(LoginDocument, { input })
+    return expectType(answer, 'LoginSuccess').authentication
+  }
+  await logIn('one/1.0 (x)')
+  const { refreshToken = '' } = await logIn('www.evil.example/1.0 (x)')
+  const refresh = () => open.anonymous.call(RefreshDocument, { input: { refreshToken } })
+  expectType(await refresh(), 'RefreshSuccess')
+  expectType(await refresh(), 'InvalidRefreshTokenError')
+  expect((await open.mailsTo(email)).map(({ subject }) => subject)).toEqual([SUBJECTS.verification])
+  // Proven, it gets them.
+  const { token } = proofOf(await open.mail(email, SUBJECTS.verification))
+  expectType(await open.anonymous.call(VerifyEmailDocument, { input: { token } }), 'VerifyEmailSuccess')
+  await logIn('three/1.0 (x)')
+  await open.mail(email, SUBJECTS.newDevice)
 })
 
 test('A mail about a lock carries no words of who has caused it', async () => {
