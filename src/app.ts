@@ -59,7 +59,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     persistedOperations: config.persistedOperations,
   })
   const inFlight = createGate(config.maxInFlight)
-  const connections = createConnections(log)
+  const connections = createConnections(config.limits.unreadBytes, log)
   const admission = createAdmission(inFlight, maskError)
   const sockets = createWebSocketServer({
     inFlight,

@@ -79,6 +79,16 @@ function addCreateCommand(user: Command): void {
     })
 }
 
+const authorizes =
+  (change: 'grant' | 'revoke') => async (account: string, name: string, _options: unknown, command: Command) => {
+    const user = await withInstallation(({ services }, operator) =>
+      services.administration[change](operator, account, name),
+    )
+    const { role, permissions } = show(user)
+    const text = `${user.email} has the role ${role} and the permissions: ${permissions.join(', ') || 'none'}.`
+    print(command, { user: show(user) }, text)
+  }
+
 function addChangeCommands(user: Command): void {
   user
     .command('grant')
@@ -86,14 +96,15 @@ function addChangeCommands(user: Command): void {
     .argument('<account>', ACCOUNT)
     .argument('<name>', 'role or permission')
     .addHelpText('after', examples('user grant ada@example.com admin', 'user grant ada@example.com audit:read'))
-    .action(async (account: string, name: string, _options, command: Command) => {
-      const user = await withInstallation(({ services }, operator) =>
-        services.administration.grant(operator, account, name),
-      )
-      const { role, permissions } = show(user)
-      const text = `${user.email} has the role ${role} and the permissions: ${permissions.join(', ') || 'none'}.`
-      print(command, { user: show(user) }, text)
-    })
+    .action(authorizes('grant'))
+
+  user
+    .command('revoke')
+    .description('take back a single permission beyond the role')
+    .argument('<account>', ACCOUNT)
+    .argument('<permission>', 'permission')
+    .addHelpText('after', examples('user revoke ada@example.com audit:read'))
+    .action(authorizes('revoke'))
 
   user
     .command('unlock')

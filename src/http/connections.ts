@@ -3,9 +3,7 @@ import type { Socket } from 'node:net'
 import type { Log } from '../ports.js'
 
 /** So much may wait for one client without a second look. */
-const MAX_UNREAD = 64 * 1024
-/** So much for all of them together. */
-const MAX_ALL_UNREAD = 128 * 1024 * 1024
+const UNSUSPICIOUS = 64 * 1024
 /** So many responses may wait behind another one; no client that is well sends so many requests ahead. */
 const MAX_QUEUED = 32
 
@@ -21,7 +19,7 @@ export interface Connections {
 }
 
 /** The connections of the server, and what waits in memory for their clients. */
-export function createConnections(log: Log): Connections {
+export function createConnections(maxUnreadBytes: number, log: Log): Connections {
   /** Each with its responses that wait behind another one. */
   const all = new Map<Socket, Set<ServerResponse>>()
 
@@ -57,7 +55,7 @@ export function createConnections(log: Log): Connections {
     },
 
     shed(socket) {
-      if (unreadOf(socket) < MAX_UNREAD) return
+      if (unreadOf(socket) < UNSUSPICIOUS) return
       let unread = 0
       let most = { socket, bytes: 0 }
       for (const one of all.keys()) {
@@ -65,7 +63,7 @@ export function createConnections(log: Log): Connections {
         unread += bytes
         if (bytes > most.bytes) most = { socket: one, bytes }
       }
-      if (unread <= MAX_ALL_UNREAD) return
+      if (unread <= maxUnreadBytes) return
       const { remoteAddress: address } = most.socket
       log.warn(
         { address, bytes: most.bytes, unread },

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
+import type { ReadableStream } from 'node:stream/web'
 
 type Value = string | number
 
@@ -37,7 +38,8 @@ export class Head {
   }
 
   /** Sends the head, and the body as it comes, for as long as somebody reads it. */
-  async stream(status: number, body: AsyncIterable<Uint8Array>): Promise<void> {
+  async stream(status: number, body: ReadableStream<Uint8Array>): Promise<void> {
+    if (this.response.destroyed) return body.cancel()
     this.response.writeHead(status, this.fields)
     this.response.flushHeaders()
     await pipeline(body, this.response).catch((error: NodeJS.ErrnoException) => {

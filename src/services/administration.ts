@@ -28,6 +28,8 @@ export interface NewAccount {
   password: string
 }
 
+type Authority = { roleName: string } | { grantedPermissions: string[] }
+
 /** What operators do to accounts. */
 export function createAdministration(deps: Deps) {
   const { db, clock, audit, accounts, newPasswords, records, sessions, throttle } = deps
@@ -53,6 +55,15 @@ export function createAdministration(deps: Deps) {
     const roles = await db.prisma.role.findMany({ orderBy: { name: 'asc' } })
     throw new Error(`There is no role "${name}"; there are: ${roles.map((role) => role.name).join(', ')}`)
   }
+
+  /** Another role, or other permissions beyond it. */
+  const authorize = (client: Client, userId: string, data: Authority, metadata: Record<string, unknown>) =>
+    db.transaction(async (tx) => {
+      await tx.prisma.user.update({ where: { id: userId }, data, select: { id: true } })
+      await audit.record(tx, client, { type: 'PROFILE_UPDATED', userId, metadata })
+      await tx.afterCommit(() => records.forget({ userIds: [userId] }))
+      return accounts.findById(tx, userId)
+    })
 
   return {
     find,
@@ -112,13 +123,19 @@ export function createAdministration(deps: Deps) {
       ])
       if (!role && !permission) throw new Error(`There is no role and no permission "${name}"`)
       const data = role ? { roleName: name } : { grantedPermissions: [...new Set([...user.grantedPermissions, name])] }
-      return db.transaction(async (tx) => {
-        await tx.prisma.user.update({ where: { id: user.id }, data, select: { id: true } })
-        const metadata = { fields: [role ? 'role' : 'permissions'], granted: name }
-        await audit.record(tx, client, { type: 'PROFILE_UPDATED', userId: user.id, metadata })
-        await tx.afterCommit(() => records.forget({ userIds: [user.id] }))
-        return accounts.findById(tx, user.id)
-      })
+      return authorize(client, user.id, data, { fields: [role ? 'role' : 'permissions'], granted: name })
+    },
+
+    /** Takes back a permission beyond the role. Throws when the account has no such one. */
+    async revoke(client: Client, identifier: string, permission: string): Promise<UserRecord> {
+      const user = await find(identifier)
+      const grantedPermissions = user.grantedPermissions.filter((name) => name !== permission)
+      if (grantedPermissions.length === user.grantedPermissions.length) {
+        throw new Error(
+          `${user.email} was not given the permission "${permission}"; a role goes when another one is granted`,
+        )
+      }
+      return authorize(client, user.id, { grantedPermissions }, { fields: ['permissions'], revoked: permission })
     },
 
     /** Lifts a lock. Returns whether there was one. */

@@ -131,6 +131,18 @@ describe('`user grant` takes effect on the next request', () => {
     expect(event).toMatchObject({ success: true, correlationId: byCommandLine, metadata })
   })
 
+  test('and is taken back by `user revoke`, once', async () => {
+    const hedy = await app.newUser()
+    await app.operator.grant(hedy.email, 'audit:read')
+    const stdout = await user(['revoke', hedy.email, 'audit:read'])
+    expect(stdout).toBe(`${hedy.email} has the role user and the permissions: none.\n`)
+    expect((await hedy.refusal(AuditLogDocument, { scope: 'EVERYONE', first: 1 })).code).toBe('FORBIDDEN')
+    const [event] = await app.eventsOf(hedy, { types: ['PROFILE_UPDATED'] })
+    expect(event).toMatchObject({ metadata: { fields: ['permissions'], revoked: 'audit:read' } })
+    const again = await runCli(settings, 'user', 'revoke', hedy.email, 'audit:read')
+    expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('was not given the permission') })
+  })
+
   test('with a role', async () => {
     const hedy = await app.newUser()
     // From the cache, where there is one: five seconds after the login at the earliest.

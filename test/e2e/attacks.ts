@@ -103,7 +103,7 @@ export const MUTATIONS: readonly (readonly [string, Attack, unknown])[] = [
   ['a style sheet', element('link', { rel: 'stylesheet' }, 'href'), 'refused'],
   ['a frame', element('iframe', {}, 'src'), 'loaded'],
   // In development the answer is GraphiQL, which shows the operation and does not run it.
-  ['a link', link, 'text/html'],
+  ['a link', link, 'text/html; charset=utf-8'],
 ]
 
 /** Everything that might make the server tell something, or keep a stream open. */

@@ -230,9 +230,11 @@ describe('a log that was rewritten is not signed', () => {
     const ignored = await runCli(env, 'audit', 'verify', '--anchors', join(folder, 'forged.log'))
     expect(ignored).toMatchObject({ code: 1, stderr: expect.stringContaining('Has no line of a server') })
     const truth = app.log.lines.find((each) => each.includes('"jws":"')) ?? ''
-    const position = Buffer.from(JSON.stringify({ position: '10', hash: '00' })).toString('base64url')
+    const [, payload = ''] = /"jws":"[\w-]+\.([\w-]+)\./.exec(truth) ?? []
+    const other = { ...JSON.parse(Buffer.from(payload, 'base64url').toString()), hash: '00' }
+    const contradiction = Buffer.from(JSON.stringify(other)).toString('base64url')
     for (const [name, spoilt, message] of [
-      ['two', `${truth}\n${truth.replace(/\.[\w-]+\./, `.${position}.`)}`, 'contradict each other'],
+      ['two', `${truth}\n${truth.replace(/\.[\w-]+\./, `.${contradiction}.`)}`, 'contradict each other'],
       ['cut', truth.replace(/"jws":"[\w-]+\./, '"jws":"x.'), 'cannot be read'],
     ] as const) {
       writeFileSync(join(folder, name), spoilt)

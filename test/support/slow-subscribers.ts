@@ -10,7 +10,7 @@ const BYTES = 10_000
 const FILL = `
   INSERT INTO audit_inbox (type, occurred_at, success, risk_level, user_id, metadata)
   SELECT 'PASSWORD_RESET_COMPLETED', now(), true, 'HIGH', $1,
-         jsonb_build_object('number', number, 'text', repeat('x', ${BYTES}))
+         jsonb_build_object('number', number, 'text', repeat('=', ${BYTES}))
   FROM generate_series($2::int, $3::int) AS number`
 
 /** What they subscribe to: the signed-in user's alerts, with all that stands in them. */
