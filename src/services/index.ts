@@ -114,7 +114,7 @@ export function createServices(deps: ServiceDeps) {
 
   const throttle = createThrottle({ clock, audit, mailRequests, keys: keys('throttle'), ...config.lockout })
   const devices = createDevices({ clock, keys: keys('device') })
-  const login = createLogin({ db, clock, audit, records, sessions, authentications, throttle, devices, mails, hasher })
+  const login = createLogin({ db, clock, audit, sessions, authentications, throttle, devices, mails, hasher })
   const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
   const refresh = createRefresh({ db, clock, audit, records, sessions, authentications, mails, rotations, graceMs })
 

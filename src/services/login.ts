@@ -7,7 +7,6 @@ import { type Client, describeDevice, originOf } from './client.js'
 import type { Database } from './database.js'
 import type { Devices } from './devices.js'
 import type { Mails } from './mails.js'
-import { type Records, USER_COLUMNS, type UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
 import type { Throttle } from './throttle.js'
 import { createTurns } from './turns.js'
@@ -17,7 +16,6 @@ interface Deps {
   db: Database
   clock: Clock
   audit: Audit
-  records: Records
   sessions: Sessions
   authentications: Authentications
   throttle: Throttle
@@ -34,9 +32,13 @@ export interface Credentials {
   deviceCookie: string | null
 }
 
-/** The account behind an identifier, if any, with what its login depends on. */
-interface Candidate extends UserRecord {
+/** What the login of an account depends on. */
+interface Candidate {
+  id: string
   passwordHash: string
+  passwordChangedAt: Date
+  isActive: boolean
+  hasLoggedIn: boolean
   isKnownDevice: boolean
 }
 /** The latest registration that waits for its verification, whether or not the address has an account as well. */
@@ -44,9 +46,10 @@ interface Waiting {
   id: string
   passwordHash: string
 }
-interface Row {
-  account: Candidate | null
-  waiting: Waiting | null
+/** All null but the locks: there is no such account; `waitingId` null: no such registration. */
+interface Row extends Candidate {
+  waitingId: string
+  waitingHash: string
   lockedUntil: Date | null
   deviceLockedUntil: Date | null
 }
@@ -58,20 +61,22 @@ interface Found {
   lockedUntil: Date | null
 }
 
+// No more than a refusal needs: what is read of an account, time tells to who guesses.
 // A registration that waits for its verification owns nothing: it has no throttle of its own either, or registering
 // would lift the lock of an address that is free, and only of one that is. Those without a password came with a mail.
 const find = (column: 'email_normalized' | 'username_normalized', throttle: 'user:' | 'username:') => `
   WITH account AS (
-    SELECT ${USER_COLUMNS}, u.password_hash AS "passwordHash",
+    SELECT u.id, u.password_hash AS "passwordHash", u.password_changed_at AS "passwordChangedAt",
+           u.is_active AS "isActive", u.last_login_at IS NOT NULL AS "hasLoggedIn",
            EXISTS (SELECT FROM sessions WHERE user_id = u.id AND device_fingerprint = $3::text) AS "isKnownDevice"
     FROM users u WHERE u.${column} = $1::text AND u.pending_until IS NULL
   ), waiting AS (
-    SELECT u.id, u.password_hash AS "passwordHash" FROM users u
+    SELECT u.id AS "waitingId", u.password_hash AS "waitingHash" FROM users u
     WHERE u.${column} = $1::text AND u.pending_until IS NOT NULL
       AND EXISTS (SELECT FROM password_history h WHERE h.user_id = u.id)
     ORDER BY u.created_at DESC LIMIT 1
   )
-  SELECT row_to_json(account) AS account, row_to_json(waiting) AS waiting, throttle.locked_until AS "lockedUntil",
+  SELECT account.*, waiting.*, throttle.locked_until AS "lockedUntil",
          device.locked_until AS "deviceLockedUntil"
   FROM (SELECT) AS one LEFT JOIN account ON true LEFT JOIN waiting ON true
   LEFT JOIN login_throttles throttle
@@ -85,7 +90,7 @@ const BY_USERNAME = find('username_normalized', 'username:')
 type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' | 'EMAIL_NOT_VERIFIED' | 'OVERTAKEN'
 
 export function createLogin(deps: Deps) {
-  const { db, clock, audit, records, sessions, authentications, throttle, devices, mails, hasher } = deps
+  const { db, clock, audit, sessions, authentications, throttle, devices, mails, hasher } = deps
   const getUnusableHash = createUnusableHash(hasher)
   const inTurn = createTurns()
 
@@ -101,9 +106,10 @@ export function createLogin(deps: Deps) {
       clock.now(),
       device?.id ?? null,
     ])
-    const { account = null, waiting = null, lockedUntil = null, deviceLockedUntil = null } = row ?? {}
-    if (!account) return { account, waiting, throttleKey: unknownKey, lockedUntil }
-    records.reviveUser(account)
+    if (!row) throw new Error('The look-up of an identifier has always one row')
+    const { waitingId, waitingHash, lockedUntil, deviceLockedUntil, ...account } = row
+    const waiting = waitingId ? { id: waitingId, passwordHash: waitingHash } : null
+    if (!account.id) return { account: null, waiting, throttleKey: unknownKey, lockedUntil }
     if (!device || !devices.isKnown(device, account)) {
       return { account, waiting, throttleKey: throttle.keyOfAccount(account.id, isEmail), lockedUntil }
     }
@@ -122,7 +128,7 @@ export function createLogin(deps: Deps) {
   async function reject(client: Client, found: Found, reason: Refusal): Promise<never> {
     const lockedUntil = await db.transaction(async (tx) => {
       await audit.record(tx, client, failure(found, reason))
-      return throttle.countFailure(tx, client, found.throttleKey, found.account)
+      return throttle.countFailure(tx, client, found.throttleKey, found.account?.id ?? null)
     })
     if (lockedUntil) throw new AccountLockedError(lockedUntil, clock.now())
     throw reason === 'EMAIL_NOT_VERIFIED' ? new EmailNotVerifiedError() : new InvalidCredentialsError()
@@ -152,7 +158,7 @@ export function createLogin(deps: Deps) {
     input: Credentials,
   ): Promise<Authentication> {
     const rehashed = hasher.needsRehash(account.passwordHash) ? await hasher.hash(input.password) : null
-    const isNewDevice = account.lastLoginAt !== null && !account.isKnownDevice
+    const isNewDevice = account.hasLoggedIn && !account.isKnownDevice
     const device = describeDevice(client.userAgent)
     const events: AuditEntry[] = [{ type: 'LOGIN_SUCCEEDED', metadata: { method: 'password' } }]
     if (isNewDevice) events.push({ type: 'NEW_DEVICE', metadata: { device: device.name } })
@@ -170,12 +176,11 @@ export function createLogin(deps: Deps) {
         ? await db.transaction(async (tx) => {
             const session = await sessions.open(tx, client, request)
             if (rehashed) await tx.prisma.user.update({ where: { id: account.id }, data: { passwordHash: rehashed } })
-            if (isNewDevice) await mails.send(tx, account, 'new-device', originOf(client, clock.now()))
+            if (isNewDevice) await mails.send(tx, session.user, 'new-device', originOf(client, clock.now()))
             return session
           })
         : await sessions.open(db, client, request)
-    const { passwordHash: _, isKnownDevice: __, ...user } = account
-    return authentications.issue({ ...user, lastLoginAt: clock.now() }, opened.session, opened.refreshToken)
+    return authentications.issue(opened.user, opened.session, opened.refreshToken)
   }
 
   async function judge(client: Client, input: Credentials, found: Found, isRetry = false): Promise<Authentication> {

@@ -1,6 +1,6 @@
 // The statements of sessions.ts: one round trip each.
 import { insertEvents } from './audit.js'
-import { SESSION_COLUMNS } from './records.js'
+import { SESSION_COLUMNS, USER_COLUMNS } from './records.js'
 
 /** Opens a session, unless the guard does not hold, and ends the oldest ones above the cap. */
 export const OPEN = `
@@ -35,7 +35,8 @@ export const OPEN = `
     RETURNING id AS session_id, user_id
   ), logged AS (${insertEvents('$18', 'opened')}), evicted AS (${insertEvents('$19', 'ended')})
   SELECT EXISTS (SELECT FROM opened) AS "isOpen", (SELECT locked_until FROM throttle) AS "lockedUntil",
-         ARRAY(SELECT session_id::text FROM ended) AS "endedIds"`
+         ARRAY(SELECT session_id::text FROM ended) AS "endedIds",
+         (SELECT row_to_json(owner) FROM (SELECT ${USER_COLUMNS} FROM users u WHERE u.id = $2::uuid) AS owner) AS "user"`
 
 /** Ends those of an account's active sessions that are selected. */
 export const END = `

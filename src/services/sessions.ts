@@ -8,7 +8,7 @@ import type { Clock, EventBus } from '../ports.js'
 import type { Audit, AuditEntry } from './audit.js'
 import { type Client, describeDevice } from './client.js'
 import type { Database, Transaction } from './database.js'
-import type { Records, SessionRecord } from './records.js'
+import type { Records, SessionRecord, UserRecord } from './records.js'
 import { END, LOCK, NEWEST_FIRST, OLDEST_FIRST, OPEN, TOUCH } from './session-statements.js'
 
 interface Deps {
@@ -36,6 +36,14 @@ export interface OpenSession {
 export interface Selection {
   ids?: readonly string[]
   except?: string
+}
+
+interface Opened {
+  isOpen: boolean
+  lockedUntil: Date | null
+  endedIds: string[]
+  /** As it was before. */
+  user: UserRecord
 }
 
 interface SessionKey {
@@ -141,7 +149,7 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
       tx: Transaction,
       client: Client,
       input: OpenSession,
-    ): Promise<{ session: SessionRecord; refreshToken: string }> {
+    ): Promise<{ session: SessionRecord; user: UserRecord; refreshToken: string }> {
       const now = clock.now()
       const device = describeDevice(client.userAgent)
       const place = client.locate()
@@ -167,7 +175,7 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
         endReason: null,
       }
       const refreshToken = newRefreshToken()
-      const [row] = await tx.sql<{ isOpen: boolean; lockedUntil: Date | null; endedIds: string[] }>(OPEN, [
+      const [row] = await tx.sql<Opened>(OPEN, [
         ...[session.id, session.userId, session.deviceName, session.deviceType, session.browser, session.os],
         ...[session.userAgent, session.deviceFingerprint, session.ipAddress, session.city, session.country],
         ...[session.rememberMe, session.amr.join(','), now, session.expiresAt, sha256(refreshToken)],
@@ -182,7 +190,7 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
       await tx.afterCommit(() => records.forget({ userIds: [input.userId] }))
       await publishEnd(tx, row.endedIds)
       await audit.announce(tx)
-      return { session, refreshToken }
+      return { session, user: { ...records.reviveUser(row.user), lastLoginAt: now }, refreshToken }
     },
 
     /** Gives an open session a refresh token of a new family; its earlier ones are no longer known. */

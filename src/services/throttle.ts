@@ -6,7 +6,6 @@ import type { Audit } from './audit.js'
 import type { Client } from './client.js'
 import type { Transaction } from './database.js'
 import type { MailRequests } from './mail-requests.js'
-import type { UserRecord } from './records.js'
 
 interface Deps {
   clock: Clock
@@ -52,12 +51,12 @@ export function createThrottle({ clock, audit, mailRequests, keys, threshold, du
      * Counts one failure. Returns until when the identifier is locked, if it is. The failure that locks it is told, by a
      * job that finds nobody to tell where there is no account.
      */
-    async countFailure(tx: Transaction, client: Client, key: string, user: UserRecord | null): Promise<Date | null> {
+    async countFailure(tx: Transaction, client: Client, key: string, userId: string | null): Promise<Date | null> {
       const now = clock.now()
       const lockUntil = new Date(now.getTime() + durationMs)
       const [row] = await tx.sql<{ failures: number; lockedUntil: Date | null }>(COUNT, [
         key,
-        user?.id ?? null,
+        userId,
         now,
         threshold,
         lockUntil,
@@ -65,8 +64,8 @@ export function createThrottle({ clock, audit, mailRequests, keys, threshold, du
       const lockedUntil = row?.lockedUntil ?? null
       if (row?.failures === threshold && lockedUntil) {
         const metadata = { lockedUntil: lockedUntil.toISOString(), onKnownDevice: key.startsWith('device:') }
-        await audit.record(tx, client, { type: 'ACCOUNT_LOCKED', userId: user?.id ?? null, metadata })
-        const request = { userId: user?.id ?? null, lockedUntil: lockedUntil.toISOString() }
+        await audit.record(tx, client, { type: 'ACCOUNT_LOCKED', userId, metadata })
+        const request = { userId, lockedUntil: lockedUntil.toISOString() }
         await mailRequests.ask(tx, client, { kind: 'LOCK', ...request })
       }
       return lockedUntil
