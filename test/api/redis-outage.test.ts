@@ -102,10 +102,15 @@ describe.skipIf(!hasRedis)('while Redis', async () => {
     await load.answered(20)
     expect(await load.stop()).toEqual([])
     await expectOrder('Again')
-    // Counted together again.
-    const shared = `back-${_.length}@example.com`
-    const [first, second] = await Promise.all([one, two].map((server) => allowedOf20(server, shared).catch(() => 0)))
-    expect((first ?? 0) + (second ?? 0)).toBe(5)
+    // Counted together again: soon, for whoever has just waited in vain leaves Redis alone for half a second.
+    let tries = 0
+    const allowedTogether = async () => {
+      tries += 1
+      const shared = `back-${_.length}-${tries}@example.com`
+      const [first, second] = await Promise.all([one, two].map((server) => allowedOf20(server, shared).catch(() => 0)))
+      return (first ?? 0) + (second ?? 0)
+    }
+    await eventually(allowedTogether).toBe(5)
   })
 
   test.each([['briefly'], ['for seconds']])(

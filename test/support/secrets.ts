@@ -22,7 +22,7 @@ const COOKIE = /^(?:__Host-)?portcullis_(?:refresh|access|csrf|device)=([^;]+)/
 const MIN_WORD = 32
 const WORD = new RegExp(`[\\w-]{${MIN_WORD},}`, 'g')
 const MIN_PASSWORD = 10
-/** A key of few characters, such as 32 times the same, is found in what has nothing to do with it. */
+/** A secret of few characters, such as 32 times the same, is found in what has nothing to do with it. */
 const MIN_CHARACTERS = 8
 /**
  * Six digits that stand alone: not those within a longer number, a fraction (as in instants), a hash or an id, nor a
@@ -42,13 +42,15 @@ const phrases = new Set<string>()
 const codes = new Set<string>()
 const secretKeys = new Set<string>()
 
+const isVaried = (secret: string) => new Set(secret).size >= MIN_CHARACTERS
+
 function noteWords(kind: Kind, parts: readonly string[]): void {
-  for (const word of parts) if (word.length >= MIN_WORD) words.set(word, kind)
+  for (const word of parts) if (word.length >= MIN_WORD && isVaried(word)) words.set(word, kind)
 }
 
 function note(kind: Kind, value: string): void {
   if (kind === 'password') {
-    if (value.length >= MIN_PASSWORD) phrases.add(value)
+    if (value.length >= MIN_PASSWORD && isVaried(value)) phrases.add(value)
     return
   }
   const parts = value.split('.')
@@ -82,7 +84,7 @@ export function noteKeys(settings: Readonly<Record<string, string>>): void {
   for (const name of KEY_SETTINGS) {
     for (const key of settings[name]?.split(',') ?? []) {
       if (name === 'SECRET_KEY' && key) secretKeys.add(key)
-      if (new Set(key).size >= MIN_CHARACTERS) phrases.add(key)
+      if (isVaried(key)) phrases.add(key)
     }
   }
 }
