@@ -13,7 +13,7 @@ const AT_ONCE = 500
 const PAUSE_MS = 10
 const MAX_P99_MS = 50
 /** More than the queue takes, so that it stays full, but few enough refusals that they are not what takes the time. */
-const CROWD = 350
+const CROWD = 1000
 const CROWD_PAUSE_MS = 1000
 const REFUSAL_MS = 5000
 
@@ -104,8 +104,14 @@ async function measureBurst(environment: Environment): Promise<Row[]> {
 /** How long the refusal of a login takes while the queue is full, and is kept so. */
 async function measureRefusals(environment: Environment): Promise<Row[]> {
   const { load, otherLoad } = environment
-  const crowd = otherLoad({ ...loginJob(environment, CROWD), pauseMs: CROWD_PAUSE_MS, ms: REFUSAL_MS })
-  const [, probe] = await Promise.all([crowd, load({ ...loginJob(environment, 1), pauseMs: PAUSE_MS, ms: REFUSAL_MS })])
+  // An account of its own: logins to one account take turns, and would keep the probe from the queue.
+  const [own = '', ...others] = environment.accounts.loginWires
+  const job = (connections: number, wires: string[]): LoadJob => ({
+    ...loginJob(environment, connections),
+    ...{ requests: { kind: 'fixed', wires }, ms: REFUSAL_MS },
+  })
+  const crowd = otherLoad({ ...job(CROWD, others), pauseMs: CROWD_PAUSE_MS })
+  const [, probe] = await Promise.all([crowd, load({ ...job(1, [own]), pauseMs: PAUSE_MS })])
   const { ok = 0, refused = 0 } = probe.outcomes
   const p99 = probe.p99Of.refused ?? Number.NaN
   return [

@@ -17,6 +17,7 @@ import { bearerOf } from './exchange.js'
 import { createGate, type Gate, type OpenTicket } from './gate.js'
 import { type ErrorMasker, stampErrors } from './graphql-errors.js'
 import { persistedDocument } from './persisted-operations.js'
+import { readNoFasterThanRead, sendInVain } from './socket-flow.js'
 import { createSocketTransport } from './transport.js'
 import type { Graphql } from './yoga.js'
 
@@ -54,34 +55,11 @@ const PING_MS = 15_000
 const CLOSE_TIMEOUT_MS = 2_000
 const MAX_DELAY_MS = 2_147_483_647
 const GOING_AWAY = 1001
-const MAX_UNREAD_BYTES = 1024 * 1024
 
 /** Answers an upgrade with a refusal. Nobody else listens to the socket, and an error without a listener ends the process. */
 function refuse(socket: Duplex, status: string, headers = ''): void {
   socket.on('error', () => socket.destroy())
   socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n${headers}\r\n`, () => socket.destroy())
-}
-
-/** Reads on only when the client has read what waits for it: otherwise answers would pile up here for one that never does. */
-function readNoFasterThanRead(opened: WebSocket, socket: Duplex): void {
-  let isWaiting = false
-  const look = () => {
-    if (isWaiting || socket.writableLength < MAX_UNREAD_BYTES) return
-    isWaiting = true
-    opened.pause()
-    socket.once('drain', () => {
-      isWaiting = false
-      opened.resume()
-    })
-  }
-  opened.on('message', look)
-  opened.on('ping', look)
-}
-
-/** Whoever is gone reads no answer: that its connection is closed says so, and graphql-ws would print it, past the log. */
-function sendInVain(opened: WebSocket): void {
-  const send = opened.send.bind(opened) as (data: string, sent: () => void) => void
-  opened.send = ((data: string, sent: () => void) => send(data, () => sent())) as WebSocket['send']
 }
 
 /** What onSubscribe leaves for the execution that follows. */

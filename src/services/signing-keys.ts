@@ -230,10 +230,7 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
       })
     },
 
-    /**
-     * Withdraws a key: its tokens are refused from now on. Before it goes, `renew` signs anew what else it has signed. Returns
-     * the `kid` of the key that signs.
-     */
+    /** Withdraws a key and its tokens, once `renew` has signed anew what else it signed. Returns the `kid` that signs now. */
     async revoke(kid: string, renew: () => Promise<void>): Promise<string> {
       if (isFixed) throw new Error('HS256 keys are withdrawn by removing them from JWT_SIGNING_KEY')
       await change(async (tx) => (await current(tx))?.kid === kid && replace(tx))
