@@ -1,3 +1,4 @@
+import { NIL } from 'uuid'
 import { AccountLockedError, DomainError, EmailNotVerifiedError, InvalidCredentialsError } from '../errors.js'
 import { normalizeIdentifier } from '../identifiers.js'
 import type { Clock, PasswordHasher } from '../ports.js'
@@ -62,13 +63,13 @@ interface Found {
 }
 
 // No more than a refusal needs: what is read of an account, time tells to who guesses.
+// What belongs to an account is looked for where there is none, too.
 // A registration that waits for its verification owns nothing: it has no throttle of its own either, or registering
 // would lift the lock of an address that is free, and only of one that is. Those without a password came with a mail.
 const find = (column: 'email_normalized' | 'username_normalized', throttle: 'user:' | 'username:') => `
   WITH account AS (
     SELECT u.id, u.password_hash AS "passwordHash", u.password_changed_at AS "passwordChangedAt",
-           u.is_active AS "isActive", u.last_login_at IS NOT NULL AS "hasLoggedIn",
-           EXISTS (SELECT FROM sessions WHERE user_id = u.id AND device_fingerprint = $3::text) AS "isKnownDevice"
+           u.is_active AS "isActive", u.last_login_at IS NOT NULL AS "hasLoggedIn"
     FROM users u WHERE u.${column} = $1::text AND u.pending_until IS NULL
   ), waiting AS (
     SELECT u.id AS "waitingId", u.password_hash AS "waitingHash" FROM users u
@@ -76,13 +77,14 @@ const find = (column: 'email_normalized' | 'username_normalized', throttle: 'use
       AND EXISTS (SELECT FROM password_history h WHERE h.user_id = u.id)
     ORDER BY u.created_at DESC LIMIT 1
   )
-  SELECT account.*, waiting.*, throttle.locked_until AS "lockedUntil",
-         device.locked_until AS "deviceLockedUntil"
+  SELECT account.*, waiting.*, throttle.locked_until AS "lockedUntil", device.locked_until AS "deviceLockedUntil",
+         EXISTS (SELECT FROM sessions WHERE user_id = coalesce(account.id, $6::uuid)
+                                        AND device_fingerprint = $3::text) AS "isKnownDevice"
   FROM (SELECT) AS one LEFT JOIN account ON true LEFT JOIN waiting ON true
   LEFT JOIN login_throttles throttle
     ON throttle.key = coalesce('${throttle}' || account.id, $2::text) AND throttle.locked_until > $4::timestamptz
   LEFT JOIN login_throttles device
-    ON device.key = 'device:' || $5::text || ':' || account.id AND device.locked_until > $4::timestamptz`
+    ON device.key = 'device:' || $5::text || ':' || coalesce(account.id, $6::uuid) AND device.locked_until > $4::timestamptz`
 const BY_EMAIL = find('email_normalized', 'user:')
 const BY_USERNAME = find('username_normalized', 'username:')
 
@@ -105,6 +107,7 @@ export function createLogin(deps: Deps) {
       describeDevice(client.userAgent).fingerprint,
       clock.now(),
       device?.id ?? null,
+      NIL,
     ])
     if (!row) throw new Error('The look-up of an identifier has always one row')
     const { waitingId, waitingHash, lockedUntil, deviceLockedUntil, ...account } = row

@@ -2,6 +2,7 @@ import pg from 'pg'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { type Answer, type Client, expectType } from '../support/client.js'
+import { lockDatabase } from '../support/database-lock.js'
 import {
   LoginDocument,
   MeDocument,
@@ -114,6 +115,13 @@ test.each(QUESTIONS)('%s: the same statements and the same hashing for everybody
   const expected = await workFor(baseline)
   expect(expected?.statements.join()).toMatch(/INSERT INTO/)
   for (const kind of others) expect(await workFor(kind), kind).toEqual(expected)
+})
+
+test('no failed login waits for the row of the account, which one without an account never does', async () => {
+  const email = await established()
+  await lockDatabase(app.installation, `SELECT FROM users WHERE email = '${email}' FOR UPDATE`)
+  for (let time = 1; time <= 4; time += 1) expect(await outcomeFor(email, WRONG)).toBe('InvalidCredentialsError')
+  expect(await outcomeFor(email, WRONG)).toBe('AccountLockedError')
 })
 
 describe('what a stranger does after registering an address comes out the same, free or taken', () => {
