@@ -47,7 +47,7 @@ interface Waiting {
   id: string
   passwordHash: string
 }
-/** All null but the locks: there is no such account; `waitingId` null: no such registration. */
+/** An id is NIL where there is no such account, or no such registration. */
 interface Row extends Candidate {
   waitingId: string
   waitingHash: string
@@ -62,8 +62,8 @@ interface Found {
   lockedUntil: Date | null
 }
 
-// No more than a refusal needs: what is read of an account, time tells to who guesses.
-// What belongs to an account is looked for where there is none, too.
+// No more than a refusal needs: what is read of an account, time tells to who guesses. Where there is none, NIL stands in
+// (RFC 9562 section 5.9), with a hash that nothing fits, so that as much is looked for and answered.
 // A registration that waits for its verification owns nothing: it has no throttle of its own either, or registering
 // would lift the lock of an address that is free, and only of one that is. Those without a password came with a mail.
 const find = (column: 'email_normalized' | 'username_normalized', throttle: 'user:' | 'username:') => `
@@ -71,20 +71,26 @@ const find = (column: 'email_normalized' | 'username_normalized', throttle: 'use
     SELECT u.id, u.password_hash AS "passwordHash", u.password_changed_at AS "passwordChangedAt",
            u.is_active AS "isActive", u.last_login_at IS NOT NULL AS "hasLoggedIn"
     FROM users u WHERE u.${column} = $1::text AND u.pending_until IS NULL
+    UNION ALL SELECT '${NIL}', $6::text, $4::timestamptz, true, false
+    ORDER BY id DESC LIMIT 1
   ), waiting AS (
-    SELECT u.id AS "waitingId", u.password_hash AS "waitingHash" FROM users u
-    WHERE u.${column} = $1::text AND u.pending_until IS NOT NULL
-      AND EXISTS (SELECT FROM password_history h WHERE h.user_id = u.id)
-    ORDER BY u.created_at DESC LIMIT 1
+    SELECT * FROM (
+      SELECT u.id AS "waitingId", u.password_hash AS "waitingHash" FROM users u
+      WHERE u.${column} = $1::text AND u.pending_until IS NOT NULL
+        AND EXISTS (SELECT FROM password_history h WHERE h.user_id = u.id)
+      ORDER BY u.created_at DESC LIMIT 1
+    ) AS latest
+    UNION ALL SELECT '${NIL}', $6::text
+    ORDER BY "waitingId" DESC LIMIT 1
   )
   SELECT account.*, waiting.*, throttle.locked_until AS "lockedUntil", device.locked_until AS "deviceLockedUntil",
-         EXISTS (SELECT FROM sessions WHERE user_id = coalesce(account.id, $6::uuid)
-                                        AND device_fingerprint = $3::text) AS "isKnownDevice"
-  FROM (SELECT) AS one LEFT JOIN account ON true LEFT JOIN waiting ON true
+         EXISTS (SELECT FROM sessions WHERE user_id = account.id AND device_fingerprint = $3::text) AS "isKnownDevice"
+  FROM account CROSS JOIN waiting
   LEFT JOIN login_throttles throttle
-    ON throttle.key = coalesce('${throttle}' || account.id, $2::text) AND throttle.locked_until > $4::timestamptz
+    ON throttle.key = CASE account.id WHEN '${NIL}' THEN $2::text ELSE '${throttle}' || account.id END
+    AND throttle.locked_until > $4::timestamptz
   LEFT JOIN login_throttles device
-    ON device.key = 'device:' || $5::text || ':' || coalesce(account.id, $6::uuid) AND device.locked_until > $4::timestamptz`
+    ON device.key = 'device:' || $5::text || ':' || account.id AND device.locked_until > $4::timestamptz`
 const BY_EMAIL = find('email_normalized', 'user:')
 const BY_USERNAME = find('username_normalized', 'username:')
 
@@ -107,12 +113,12 @@ export function createLogin(deps: Deps) {
       describeDevice(client.userAgent).fingerprint,
       clock.now(),
       device?.id ?? null,
-      NIL,
+      await getUnusableHash(),
     ])
     if (!row) throw new Error('The look-up of an identifier has always one row')
     const { waitingId, waitingHash, lockedUntil, deviceLockedUntil, ...account } = row
-    const waiting = waitingId ? { id: waitingId, passwordHash: waitingHash } : null
-    if (!account.id) return { account: null, waiting, throttleKey: unknownKey, lockedUntil }
+    const waiting = waitingId !== NIL ? { id: waitingId, passwordHash: waitingHash } : null
+    if (account.id === NIL) return { account: null, waiting, throttleKey: unknownKey, lockedUntil }
     if (!device || !devices.isKnown(device, account)) {
       return { account, waiting, throttleKey: throttle.keyOfAccount(account.id, isEmail), lockedUntil }
     }

@@ -19,6 +19,8 @@ export interface FoundToken {
   userId: string
 }
 
+type Miss = (tx: Transaction) => Promise<void>
+
 /** After this many wrong codes the code is dead (ASVS 6.6.3); the link of the same mail cannot be guessed. */
 const MAX_CODE_TRIES = 5
 /** So often may codes be compared for one address in a day, over all its mails and registrations. */
@@ -56,15 +58,15 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
   const codeHash = (key: Buffer, userId: string, purpose: OneTimePurpose, code: string) =>
     hmac(key, `${purpose}:${userId}:${code}`)
 
-  async function findByCode(purpose: OneTimePurpose, email: string, code: string): Promise<FoundToken | null> {
-    const rows = await db.sql<FoundToken & { codeHash: Uint8Array }>(COUNT_TRY, [
+  async function compare(tx: Transaction, purpose: OneTimePurpose, email: string, code: string) {
+    const counted = await tx.sql<FoundToken & { codeHash: Uint8Array }>(COUNT_TRY, [
       normalizeEmail(email),
       purpose,
       clock.now(),
     ])
-    for (const { id, userId, codeHash: stored } of rows) {
+    for (const { id, userId, codeHash: stored } of counted) {
       if (!keys.all.some((key) => isEqual(stored, codeHash(key, userId, purpose, code)))) continue
-      await db.sql(UNCOUNT_TRY, [id])
+      await tx.sql(UNCOUNT_TRY, [id])
       return { id, userId }
     }
     return null
@@ -102,13 +104,25 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
       return { token, lifetimeSeconds: Math.floor(lifetimes[purpose] / 1000) }
     },
 
-    /** Looks a proof up without using it. Null for one that is unknown, used, expired or tried too often. */
-    async find(purpose: OneTimePurpose, proof: Proof): Promise<FoundToken | null> {
-      if ('code' in proof) return findByCode(purpose, proof.email, proof.code)
-      return db.prisma.oneTimeToken.findFirst({
+    /**
+     * Looks a proof up without using it. Null for one that is unknown, used, expired or tried too often: then `onMiss` has
+     * run in the transaction that counts a wrong code. It has to write something: so a miss takes one commit whether or
+     * not a mail waits for that address, and its time does not tell.
+     */
+    async find(purpose: OneTimePurpose, proof: Proof, onMiss: Miss = async () => {}): Promise<FoundToken | null> {
+      if ('code' in proof) {
+        return db.transaction(async (tx) => {
+          const found = await compare(tx, purpose, proof.email, proof.code)
+          if (!found) await onMiss(tx)
+          return found
+        })
+      }
+      const found = await db.prisma.oneTimeToken.findFirst({
         where: { tokenHash: sha256(proof.token), purpose, usedAt: null, expiresAt: { gt: clock.now() } },
         select: { id: true, userId: true },
       })
+      if (!found) await onMiss(db)
+      return found
     },
 
     /** Uses a token up. Of several concurrent callers exactly one gets true. */

@@ -8,7 +8,7 @@ import type { Database, Transaction } from './database.js'
 import type { MailRequests } from './mail-requests.js'
 import type { Mails } from './mails.js'
 import type { NewPassword, NewPasswords } from './new-passwords.js'
-import type { OneTimeTokens, Proof } from './one-time-tokens.js'
+import type { FoundToken, OneTimeTokens, Proof } from './one-time-tokens.js'
 import type { PasswordOwner, PasswordPolicy } from './password-policy.js'
 import type { Records, SessionRecord, UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
@@ -98,9 +98,7 @@ export function createPasswords(deps: Deps) {
     return { authentication, terminatedSessions: ended.length }
   }
 
-  async function reset(client: Client, proof: Proof, next: string): Promise<number> {
-    const found = await oneTimeTokens.find('PASSWORD_RESET', proof)
-    if (!found) throw new InvalidTokenError()
+  async function reset(client: Client, found: FoundToken, next: string): Promise<number> {
     const { passwordHash, ...owner } = await db.prisma.user.findUniqueOrThrow({ where: { id: found.userId } })
     const accepted = await newPasswords.accept(next, { ...owner, history: await historyOf(found.userId) })
     return db.transaction(async (tx) => {
@@ -162,13 +160,14 @@ export function createPasswords(deps: Deps) {
      * active. Throws InvalidTokenError and WeakPasswordError; a weak password does not use the proof up.
      */
     async reset(client: Client, proof: Proof, next: string): Promise<number> {
+      const refuse = (tx: Transaction, reason: string) =>
+        audit.record(tx, client, { type: 'PASSWORD_RESET_COMPLETED', success: false, metadata: { reason } })
+      const found = await oneTimeTokens.find('PASSWORD_RESET', proof, (tx) => refuse(tx, 'INVALID_TOKEN'))
+      if (!found) throw new InvalidTokenError()
       try {
-        return await reset(client, proof, next)
+        return await reset(client, found, next)
       } catch (error) {
-        if (error instanceof DomainError) {
-          const metadata = { reason: error.code }
-          await audit.record(db, client, { type: 'PASSWORD_RESET_COMPLETED', success: false, metadata })
-        }
+        if (error instanceof DomainError) await refuse(db, error.code)
         throw error
       }
     },

@@ -96,8 +96,8 @@ export function createRegistration(deps: Deps) {
     return id
   }
 
-  const refuse = async (client: Client, type: AuditEntry['type'], reason: string): Promise<void> =>
-    audit.record(db, client, { type, success: false, metadata: { reason } })
+  const refuse = (tx: Transaction, client: Client, type: AuditEntry['type'], reason: string): Promise<void> =>
+    audit.record(tx, client, { type, success: false, metadata: { reason } })
 
   /**
    * One and the same for every address. Where the address has an account the registration waits as any other, with its
@@ -128,16 +128,17 @@ export function createRegistration(deps: Deps) {
         await attempt().catch((error) => (isTaken(error, 'email') ? attempt() : Promise.reject(error)))
       } catch (error) {
         const refusal = isTaken(error, 'username') ? new UsernameTakenError() : error
-        if (refusal instanceof DomainError) await refuse(client, 'REGISTERED', refusal.code)
+        if (refusal instanceof DomainError) await refuse(db, client, 'REGISTERED', refusal.code)
         throw refusal
       }
     },
 
     /** Proves the address and gives a token that signs the new user in. Throws InvalidTokenError. */
     async verifyEmail(client: Client, proof: Proof): Promise<{ email: string; exchangeToken: string }> {
+      const onMiss = (tx: Transaction) => refuse(tx, client, 'EMAIL_VERIFIED', 'INVALID_TOKEN')
+      const found = await oneTimeTokens.find('EMAIL_VERIFICATION', proof, onMiss)
+      if (!found) throw new InvalidTokenError()
       try {
-        const found = await oneTimeTokens.find('EMAIL_VERIFICATION', proof)
-        if (!found) throw new InvalidTokenError()
         const hash = await getUnusableHash()
         return await db.transaction(async (tx) => {
           await disown(tx, client, found.userId, hash)
@@ -149,7 +150,7 @@ export function createRegistration(deps: Deps) {
           return { email: user.email, exchangeToken: token }
         })
       } catch (error) {
-        if (error instanceof DomainError) await refuse(client, 'EMAIL_VERIFIED', error.code)
+        if (error instanceof DomainError) await refuse(db, client, 'EMAIL_VERIFIED', error.code)
         throw error
       }
     },

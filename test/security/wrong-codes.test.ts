@@ -1,0 +1,49 @@
+import { expect, test } from 'vitest'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import {
+  RegisterDocument,
+  RequestPasswordResetDocument,
+  ResetPasswordDocument,
+  VerifyEmailDocument,
+} from '../support/generated/graphql.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
+import { OBSERVED, observeRequests } from '../support/observation.js'
+
+const app = await startApp()
+const caller = app.anonymous.with(OBSERVED)
+
+const FIELDS = {
+  verifyEmail: {
+    /** Has a mail with a code sent. */
+    ask: (email: string) => app.anonymous.execute(RegisterDocument, { input: app.newAccount({ email }) }),
+    subject: SUBJECTS.verification,
+    guess: (email: string, code: string) => caller.call(VerifyEmailDocument, { input: { email, code } }),
+  },
+  resetPassword: {
+    ask: async (email: string) => {
+      await app.newUser({ email })
+      return app.anonymous.execute(RequestPasswordResetDocument, { input: { email } })
+    },
+    subject: SUBJECTS.reset,
+    guess: (email: string, code: string) =>
+      caller.call(ResetPasswordDocument, { input: { email, code, newPassword: NEXT_PASSWORD } }),
+  },
+}
+
+test.each(Object.entries(FIELDS))(
+  '%s: a wrong code takes the same statements and one commit, whether or not a mail waits',
+  async (name, { ask, subject, guess }) => {
+    const email = `ada-${name.toLowerCase()}@example.com`
+    await ask(email)
+    const { code } = proofOf(await app.mail(email, subject))
+    const wrong = code === '123456' ? '654321' : '123456'
+    const observed = observeRequests()
+    expect(await guess('nobody@example.com', wrong)).toMatchObject({ code: 'INVALID_TOKEN' })
+    expect(await guess(email, wrong)).toMatchObject({ code: 'INVALID_TOKEN' })
+    const [unknown, waiting] = observed
+    expect(waiting).toEqual(unknown)
+    expect(waiting?.statements.map((text) => /BEGIN|COMMIT|code_tries|audit_inbox/.exec(text)?.[0])).toEqual([
+      ...['BEGIN', 'code_tries', 'audit_inbox', 'COMMIT'],
+    ])
+  },
+)
