@@ -25,6 +25,8 @@ const DAY_MS = 86_400_000
 /** By what an answer calls it. Until a session is removed it is still listed, and its refresh tokens recognised. */
 const EXPIRIES = {
   oneTimeTokens: { table: 'one_time_tokens', condition: 'expires_at < $1', ageMs: DAY_MS },
+  // A code that is good for longer may be guessed at again.
+  codeGuesses: { table: 'code_guesses', condition: 'guessed_at < $1', ageMs: 30 * DAY_MS },
   sessions: { table: 'sessions', condition: 'expires_at < $1', ageMs: 30 * DAY_MS },
   registrations: { table: 'users', condition: 'pending_until < $1', ageMs: 0 },
   loginThrottles: {

@@ -1,3 +1,4 @@
+import { v7 as uuid } from 'uuid'
 import type { KeyRing } from '../crypto/key-ring.js'
 import { hmac, isEqual, randomCode, randomToken, sha256 } from '../crypto/secrets.js'
 import type { OneTimePurpose } from '../generated/prisma/client.js'
@@ -22,28 +23,34 @@ export interface FoundToken {
 type Miss = (tx: Transaction) => Promise<void>
 
 /** After this many wrong codes the code is dead (ASVS 6.6.3); the link of the same mail cannot be guessed. */
-const MAX_CODE_TRIES = 5
+const MAX_GUESSES = 5
 /** So often may codes be compared for one address in a day, over all its mails and registrations. */
-const MAX_ADDRESS_TRIES = 20
+const MAX_COMPARED = 20
 
-// The try is counted before the code is compared, and the rows are locked before they are counted, so that concurrent
-// guesses gain nothing. A guess is compared with the code of every registration of the address, and counts for each.
-const COUNT_TRY = `
-  WITH mailed AS MATERIALIZED (
-    SELECT t.id, t.code_tries,
-           t.used_at IS NULL AND t.expires_at > $3::timestamptz AND t.code_tries < ${MAX_CODE_TRIES} AS is_live
-    FROM users u JOIN one_time_tokens t ON t.user_id = u.id
+// Until the transaction ends: nobody else guesses at the address meanwhile, or what is counted would be less than there is.
+const IN_TURN = 'SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))::text'
+
+// A guess is written down before the codes are compared, and counts for each code that it could be about: those of every
+// registration of the address. It takes the same work where there is none.
+const GUESS = `
+  WITH earlier AS MATERIALIZED (
+    SELECT guessed_at, compared FROM code_guesses WHERE key = ANY(string_to_array($4::text, ','))
+  ), live AS MATERIALIZED (
+    SELECT t.id, t.user_id, t.code_hash FROM users u JOIN one_time_tokens t ON t.user_id = u.id
     WHERE u.email_normalized = $1::text AND t.purpose = $2::text::one_time_purpose AND t.code_hash IS NOT NULL
-      AND (t.expires_at > $3::timestamptz OR t.created_at > $3::timestamptz - interval '1 day')
-    ORDER BY t.id FOR UPDATE OF t
+      AND t.used_at IS NULL AND t.expires_at > $3::timestamptz
+      AND (SELECT count(*) FROM earlier WHERE guessed_at >= t.created_at) < ${MAX_GUESSES}
+  ), today AS (
+    SELECT sum(compared) AS compared FROM earlier WHERE guessed_at > $3::timestamptz - interval '1 day'
+  ), allowed AS MATERIALIZED (
+    SELECT * FROM live WHERE (SELECT count(*) FROM live) + (SELECT coalesce(compared, 0) FROM today) <= ${MAX_COMPARED}
+  ), counted AS (
+    INSERT INTO code_guesses (id, key, compared, guessed_at)
+    SELECT $5::uuid, split_part($4::text, ',', 1), count(*), $3::timestamptz FROM allowed
   )
-  UPDATE one_time_tokens t SET code_tries = t.code_tries + 1
-  FROM mailed
-  WHERE t.id = mailed.id AND mailed.is_live
-    AND (SELECT sum(code_tries) + count(*) FILTER (WHERE is_live) FROM mailed) <= ${MAX_ADDRESS_TRIES}
-  RETURNING t.id, t.user_id AS "userId", t.code_hash AS "codeHash"`
+  SELECT id, user_id AS "userId", code_hash AS "codeHash" FROM allowed`
 
-const UNCOUNT_TRY = 'UPDATE one_time_tokens SET code_tries = code_tries - 1 WHERE id = $1::uuid'
+const FORGET_GUESS = 'DELETE FROM code_guesses WHERE id = $1::uuid'
 
 interface Deps {
   db: Database
@@ -58,16 +65,16 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
   const codeHash = (key: Buffer, userId: string, purpose: OneTimePurpose, code: string) =>
     hmac(key, `${purpose}:${userId}:${code}`)
 
-  async function compare(tx: Transaction, purpose: OneTimePurpose, email: string, code: string) {
-    const counted = await tx.sql<FoundToken & { codeHash: Uint8Array }>(COUNT_TRY, [
-      normalizeEmail(email),
-      purpose,
-      clock.now(),
-    ])
-    for (const { id, userId, codeHash: stored } of counted) {
-      if (!keys.all.some((key) => isEqual(stored, codeHash(key, userId, purpose, code)))) continue
-      await tx.sql(UNCOUNT_TRY, [id])
-      return { id, userId }
+  async function guess(tx: Transaction, purpose: OneTimePurpose, email: string, code: string) {
+    const address = normalizeEmail(email)
+    const subjects = keys.all.map((key) => `${purpose}:${hmac(key, address).toString('base64url')}`)
+    const id = uuid()
+    await tx.sql(IN_TURN, [subjects[0]])
+    const values = [address, purpose, clock.now(), subjects.join(), id]
+    for (const { codeHash: stored, ...found } of await tx.sql<FoundToken & { codeHash: Uint8Array }>(GUESS, values)) {
+      if (!keys.all.some((key) => isEqual(stored, codeHash(key, found.userId, purpose, code)))) continue
+      await tx.sql(FORGET_GUESS, [id])
+      return found
     }
     return null
   }
@@ -105,14 +112,13 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
     },
 
     /**
-     * Looks a proof up without using it. Null for one that is unknown, used, expired or tried too often: then `onMiss` has
-     * run in the transaction that counts a wrong code. It has to write something: so a miss takes one commit whether or
-     * not a mail waits for that address, and its time does not tell.
+     * Looks a proof up without using it. Null for one that is unknown, used, expired or guessed at too often: then `onMiss`
+     * has run, in the transaction that counts the guess.
      */
     async find(purpose: OneTimePurpose, proof: Proof, onMiss: Miss = async () => {}): Promise<FoundToken | null> {
       if ('code' in proof) {
         return db.transaction(async (tx) => {
-          const found = await compare(tx, purpose, proof.email, proof.code)
+          const found = await guess(tx, purpose, proof.email, proof.code)
           if (!found) await onMiss(tx)
           return found
         })

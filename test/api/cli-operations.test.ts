@@ -90,6 +90,7 @@ test('`maintenance flush` removes what has expired, says how much of each kind, 
   await old.call(LogoutDocument)
   await app.anonymous.call(LoginDocument, { input: { identifier: old.email, password: 'not the password' } })
   await app.anonymous.call(RequestPasswordResetDocument, { input: { email: old.email } })
+  await app.anonymous.call(VerifyEmailDocument, { input: { email: old.email, code: '123456' } })
   await app.operator.rotateKeys()
   const mails = [...(await app.mailsTo(old.email)), ...(await app.mailsTo('person2@example.com'))]
   await eventually(async () => (await query('SELECT FROM audit_inbox')).rowCount).toBe(0)
@@ -104,7 +105,7 @@ test('`maintenance flush` removes what has expired, says how much of each kind, 
 
   const { purged } = JSON.parse(await run(app.installation, 'maintenance', 'flush', '--json'))
   expect(purged).toEqual({
-    ...{ sessions: 1, registrations: 1, loginThrottles: 1, mailQuotas: 3, signingKeys: 1 },
+    ...{ sessions: 1, registrations: 1, loginThrottles: 1, mailQuotas: 3, signingKeys: 1, codeGuesses: 1 },
     ...{ auditEvents, mailbox: mails.length, oneTimeTokens: expect.any(Number) },
   })
   // Those of a registration go with it, counted or not.

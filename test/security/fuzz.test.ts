@@ -76,8 +76,8 @@ const TRACES: { of: RegExp; why: string; is: (change: RowChange) => boolean }[] 
   },
   {
     of: /^(verifyEmail|resetPassword)$/,
-    why: 'a wrong code counts against the code',
-    is: ({ table, columns }) => table === 'public.one_time_tokens' && columns.join() === 'code_tries',
+    why: 'a wrong code counts',
+    is: ({ table, operation }) => table === 'public.code_guesses' && operation === 'INSERT',
   },
 ]
 

@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import pg from 'pg'
+import { expect, onTestFinished, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import {
   RegisterDocument,
@@ -42,8 +43,22 @@ test.each(Object.entries(FIELDS))(
     expect(await guess(email, wrong)).toMatchObject({ code: 'INVALID_TOKEN' })
     const [unknown, waiting] = observed
     expect(waiting).toEqual(unknown)
-    expect(waiting?.statements.map((text) => /BEGIN|COMMIT|code_tries|audit_inbox/.exec(text)?.[0])).toEqual([
-      ...['BEGIN', 'code_tries', 'audit_inbox', 'COMMIT'],
-    ])
+    expect(
+      waiting?.statements.map((text) => /BEGIN|COMMIT|pg_advisory_xact_lock|code_guesses|audit_inbox/.exec(text)?.[0]),
+    ).toEqual([...['BEGIN', 'pg_advisory_xact_lock', 'code_guesses', 'audit_inbox', 'COMMIT']])
   },
 )
+
+test('Of twenty guesses at once, five are compared with the code, which is dead then', async () => {
+  const { email } = await app.register()
+  const { code } = proofOf(await app.mail(email, SUBJECTS.verification))
+  const others = Array.from({ length: 20 }, (_, step) => String((Number(code) + step + 1) % 1_000_000).padStart(6, '0'))
+  const database = new pg.Client(app.installation.databaseUrl)
+  await database.connect()
+  onTestFinished(() => database.end())
+  const compared = async () => (await database.query('SELECT sum(compared)::int AS sum FROM code_guesses')).rows[0].sum
+  const before = await compared()
+  await Promise.all(others.map((wrong) => FIELDS.verifyEmail.guess(email, wrong)))
+  expect((await compared()) - before).toBe(5)
+  expect(await FIELDS.verifyEmail.guess(email, code)).toMatchObject({ code: 'INVALID_TOKEN' })
+})

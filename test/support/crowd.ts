@@ -31,6 +31,8 @@ const STATEMENTS = [
    SELECT gen_random_uuid(), id, 'EMAIL_VERIFICATION', sha256(('token' || id)::bytea), sha256(('code' || id)::bytea),
           created_at, created_at + interval '1 day'
    FROM users WHERE email LIKE 'crowd%'`,
+  `INSERT INTO code_guesses (id, key, compared, guessed_at)
+   SELECT gen_random_uuid(), 'EMAIL_VERIFICATION:' || id, 1, created_at FROM users WHERE email LIKE 'crowd%'`,
   `INSERT INTO password_history (id, user_id, password_hash, created_at)
    SELECT gen_random_uuid(), id, 'x', created_at FROM users WHERE email LIKE 'crowd%'`,
   'VACUUM ANALYZE',
@@ -38,7 +40,8 @@ const STATEMENTS = [
 
 /** The tables that grow with the installation. */
 export const BIG_TABLES = [
-  ...['users', 'sessions', 'refresh_tokens', 'audit_events', 'login_throttles', 'one_time_tokens', 'password_history'],
+  ...['users', 'sessions', 'refresh_tokens', 'audit_events', 'login_throttles', 'one_time_tokens', 'code_guesses'],
+  'password_history',
 ]
 
 /** Fills a database as years of use would. */
