@@ -20,8 +20,10 @@ export const integer = (initial: number, min: number, max: number) =>
     .regex(/^\d+$/, 'must be a whole number')
     .default(String(initial))
     .transform(Number)
-    .pipe(z.number().min(min).max(max))
+    .pipe(z.number().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`))
 export const flag = z.enum(['true', 'false'], 'must be true or false')
+export const oneOf = <const Values extends readonly string[]>(...values: Values) =>
+  z.enum(values, `must be one of ${values.join(', ')}`)
 const toList = (text: string) =>
   text
     .split(',')
@@ -33,6 +35,8 @@ export const listOf = <Item extends z.ZodType<unknown, string>>(item: Item) =>
 export const url = (...protocols: string[]) =>
   z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
     error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+    // What follows can take it for a URL.
+    abort: true,
   })
 export const urls = (...protocols: string[]) =>
   z
@@ -43,7 +47,12 @@ export const secrets = z
   .string()
   .transform(toList)
   .pipe(z.array(z.string().refine((key) => Buffer.byteLength(key) >= 32, 'must have at least 32 bytes')).min(1))
-export const base = url('http:', 'https:').transform((text) => text.replace(/\/+$/, ''))
+export const base = url('http:', 'https:')
+  .refine((text) => !/[?#]/.test(text), 'must have no query and no fragment')
+  .transform((text) => text.replace(/\/+$/, ''))
+export const mailbox = z
+  .string()
+  .regex(/^([^<>]*<)?[^<>@\s]+@[^<>@\s]+>?$/, 'must be an address, such as Name <name@example.com>')
 export const origins = z
   .string()
   .transform(toList)

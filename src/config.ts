@@ -9,6 +9,8 @@ import {
   integer,
   isLoopback,
   listOf,
+  mailbox,
+  oneOf,
   origins,
   persistedOperations,
   secrets,
@@ -20,7 +22,7 @@ import { DEFAULT_RATE_LIMITS, parseRateLimits, type RateLimits } from './rate-li
 
 /** Every setting that the server reads, with its default. The reference is docs/configuration.md. */
 const shape = {
-  NODE_ENV: z.enum(['development', 'test', 'production']).default('development'),
+  NODE_ENV: oneOf('development', 'test', 'production').default('development'),
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(4000, 0, 65535),
   DATA_DIR: z.string().default('.data'),
@@ -30,12 +32,12 @@ const shape = {
   PUBLIC_URL: base.optional(),
   FRONTEND_URL: base.optional(),
   SMTP_URL: url('smtp:', 'smtps:').optional(),
-  MAIL_FROM: z.string().default('Portcullis <no-reply@localhost>'),
+  MAIL_FROM: mailbox.default('Portcullis <no-reply@localhost>'),
   CORS_ALLOWED_ORIGINS: origins.optional(),
   CSRF_TRUSTED_ORIGINS: origins.optional(),
   TRUSTED_PROXIES: listOf(cidr),
   SECRET_KEY: secrets.optional(),
-  JWT_ALGORITHM: z.enum(['EdDSA', 'ES256', 'RS256', 'HS256']).default('EdDSA'),
+  JWT_ALGORITHM: oneOf('EdDSA', 'ES256', 'RS256', 'HS256').default('EdDSA'),
   JWT_SIGNING_KEY: secrets.optional(),
   JWT_ISSUER: z.string().optional(),
   JWT_AUDIENCE: z.string().optional(),
@@ -55,7 +57,7 @@ const shape = {
   PASSWORD_MIN_LENGTH: integer(12, 8, 128),
   PASSWORD_MAX_LENGTH: integer(128, 64, 1024),
   PASSWORD_MIN_SCORE: integer(3, 0, 4),
-  PASSWORD_REQUIRED_CLASSES: listOf(z.enum(['upper', 'lower', 'digit', 'symbol'])),
+  PASSWORD_REQUIRED_CLASSES: listOf(oneOf('upper', 'lower', 'digit', 'symbol')),
   PASSWORD_HISTORY: integer(5, 0, 50),
   PASSWORD_HASH_MEMORY_KIB: integer(19456, 8, 4_194_304),
   PASSWORD_HASH_ITERATIONS: integer(2, 1, 100),
@@ -93,8 +95,8 @@ const shape = {
   METRICS_TOKEN: z.string().min(16, 'must have at least 16 characters').optional(),
   GRAPHIQL: flag.optional(),
   INTROSPECTION: flag.optional(),
-  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
-  LOG_FORMAT: z.enum(['pretty', 'json']).optional(),
+  LOG_LEVEL: oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent').default('info'),
+  LOG_FORMAT: oneOf('pretty', 'json').optional(),
 }
 const schema = z.object(shape)
 
@@ -114,6 +116,16 @@ export class ConfigError extends Error {
 }
 
 type Settings = z.infer<typeof schema>
+
+const LOCAL_MAIL = '@localhost'
+/** What production does without, but hardly on purpose. */
+function warningsAbout(env: Settings): string[] {
+  if (env.NODE_ENV !== 'production') return []
+  return [
+    !env.PUBLIC_URL && 'PUBLIC_URL is not set: tokens and the links of mails name localhost',
+    env.MAIL_FROM.includes(LOCAL_MAIL) && `MAIL_FROM ends with ${LOCAL_MAIL}: mail servers refuse such mails`,
+  ].filter((warning) => typeof warning === 'string')
+}
 
 const UNKNOWN_PROXY =
   'PUBLIC_URL is https:, so a proxy ends TLS, and TRUSTED_PROXIES does not name it: all clients count as one address'
@@ -156,10 +168,12 @@ export function loadConfig(environment: Record<string, string | undefined>) {
     ...issues.map(({ name, message }) => `${name}: ${message}`),
     ...problems.filter((problem) => !misread.has(problem.split(':', 1)[0] ?? '')),
   ]
-  if (all.length > 0) throw new ConfigError(all)
+  // What is wrong with several things of a list is said once.
+  if (all.length > 0) throw new ConfigError([...new Set(all)])
 
   return deepFreeze({
     isProduction,
+    warnings: warningsAbout(env),
     host: env.HOST,
     port: env.PORT,
     dataDir: env.DATA_DIR,

@@ -62,6 +62,8 @@ export interface Context {
   transport: Transport
   /** Null: not signed in. */
   viewer: Viewer | null
+  /** The access token that was presented, good or not. */
+  accessToken: string | null
   /** True when not signed in only for want of the CSRF proof. */
   isProofMissing: boolean
   /** The session that this operation belongs to, or has just opened. */
@@ -95,7 +97,7 @@ export async function createContext(services: Services, prisma: PrismaClient, ca
   const viewer = accessToken ? await services.viewers.authenticate(loaders, accessToken) : null
   const currentSessionId = viewer?.session.id ?? null
   return {
-    ...{ services, prisma, loaders, client, transport, viewer, isProofMissing, currentSessionId, ticket },
+    ...{ services, prisma, loaders, client, transport, viewer, accessToken, isProofMissing, currentSessionId, ticket },
     isGivenUp: false,
   }
 }

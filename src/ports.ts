@@ -1,6 +1,6 @@
-// What the rules need from outside. Every port has at least two real implementations (see infra/).
+// What the rules need from outside (see infra/).
 
-/** The time. Tests move it; nothing else reads the wall clock. */
+/** The time. Tests move it; only the limits, whose windows are not moved, read the wall clock. */
 export interface Clock {
   now(): Date
 }

@@ -139,7 +139,7 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
   const smtp = smtpUrl ? begun(createSmtpMailer(smtpUrl, from), (each) => each.close()) : null
   const mailbox = smtp ? null : createMailbox({ sql: db.sql, clock })
   const breaches = replacements.breaches ?? createBreachChecker(config.passwords.breachCheckUrl)
-  const geo = await openGeoLocator(config.geoipDatabase)
+  const geo = await openGeoLocator(config.geoipDatabase, log)
   const services = createServices({
     ...{ config, secretKeys, publicUrl: urls.public, frontendUrl: urls.frontend },
     ...{ db, clock, ...adapters, hasher, estimator, breaches, geo, jobs, log },

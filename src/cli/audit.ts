@@ -1,4 +1,5 @@
-import { type FileHandle, open, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { type FileHandle, link, open, rm } from 'node:fs/promises'
 import { pipeline } from 'node:stream/promises'
 import { SingleBar } from 'cli-progress'
 import { type Command, InvalidArgumentError, Option } from 'commander'
@@ -50,9 +51,14 @@ const toCsv = (records: readonly object[], hasHead: boolean) =>
     ...{ escape_formulas: true, cast: { boolean: String } },
   })
 
+// Some terminals obey these; strangers choose their user agents.
+const CONTROLS = /[\u007f-\u009f\u2028\u2029]/g
+const escaped = (sign: string) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`
+const toJsonLine = (event: Event) => `${JSON.stringify(toRecord(event)).replace(CONTROLS, escaped)}\n`
+
 const FORMATS = {
-  ndjson: { head: '', page: (events) => events.map((event) => `${JSON.stringify(toRecord(event))}\n`).join('') },
-  csv: { head: toCsv([], true), page: (events) => toCsv(events.map(toRecord), false) },
+  ndjson: { head: '', page: (events) => events.map(toJsonLine).join('') },
+  csv: { head: toCsv([], true), page: (events) => toCsv(events.map(toRecord), false).replace(CONTROLS, '\uFFFD') },
 } as const satisfies Record<string, Format>
 
 /** A moment by its date, or by how long ago it was. */
@@ -98,16 +104,19 @@ async function write(scan: AuditScan, { head, page }: Format, file: FileHandle |
 
 /** A new file, which is there in the end only when the work has succeeded. Throws when there is one of the name. */
 async function withNewFile<T>(path: string, work: (file: FileHandle) => Promise<T>): Promise<T> {
-  const file = await open(path, 'wx', OWNER_ONLY).catch((error) => {
-    throw error.code === 'EEXIST' ? new Error(`${path} exists: it is not overwritten`) : error
-  })
+  const taken = () => new Error(`${path} exists: it is not overwritten`)
+  if (existsSync(path)) throw taken()
+  const part = `${path}.${process.pid}.part`
+  const file = await open(part, 'wx', OWNER_ONLY)
   try {
-    return await work(file)
+    const result = await work(file).finally(() => file.close())
+    // Unlike a renaming, this replaces nothing.
+    await link(part, path)
+    return result
   } catch (error) {
-    await rm(path, { force: true })
-    throw error
+    throw (error as { code?: unknown }).code === 'EEXIST' ? taken() : error
   } finally {
-    await file.close()
+    await rm(part, { force: true })
   }
 }
 

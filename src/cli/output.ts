@@ -7,6 +7,10 @@ export const examples = (...lines: string[]): string =>
 /** Prints a result: as JSON with --json, else as the text. */
 export function print(command: Command, result: unknown, text: string): void {
   const { json } = command.optsWithGlobals<{ json?: boolean }>()
+  process.stdout.on('error', ({ message }) => {
+    process.stderr.write(`The command has done its work, but what it says could not be printed: ${message}\n`)
+    process.exitCode = 1
+  })
   process.stdout.write(`${json ? JSON.stringify(result, null, 2) : text}\n`)
 }
 

@@ -33,7 +33,10 @@ function generatePassword(minLength: number): string {
 }
 
 async function readLine(): Promise<string> {
-  for await (const line of createInterface({ input: process.stdin })) return line
+  for await (const line of createInterface({ input: process.stdin })) {
+    if (line.includes('\uFFFD')) throw new Error('The password on standard input is not in UTF-8')
+    return line
+  }
   throw new Error('There is no password on standard input')
 }
 
@@ -131,18 +134,30 @@ function addChangeCommands(user: Command): void {
     })
 }
 
+interface Listed {
+  isActive: boolean
+  emailVerifiedAt: Date | null
+  pendingUntil: Date | null
+}
+
+/** A registration that waits for its verification is no account yet: nothing else can be done to it. */
+function stateOf({ isActive, emailVerifiedAt, pendingUntil }: Listed): string {
+  if (pendingUntil) return 'waiting'
+  if (!isActive) return 'deactivated'
+  return emailVerifiedAt ? 'active' : 'unverified'
+}
+
 function addListCommand(user: Command): void {
   user
     .command('list')
-    .description('list accounts, newest first')
+    .description('list accounts, and registrations that wait for their verification, newest first')
     .option('--limit <count>', 'how many', count, 100)
     .addHelpText('after', examples('user list', 'user list --limit 1000 --json'))
     .action(async ({ limit }: { limit: number }, command: Command) => {
       const users = await withInstallation(({ services }) => services.administration.list(limit))
-      const rows = users.map(({ id, email, username, roleName, isActive, emailVerifiedAt, lastLoginAt }) => [
-        ...[id, email, username ?? '-', roleName],
-        isActive ? (emailVerifiedAt ? 'active' : 'unverified') : 'deactivated',
-        lastLoginAt?.toISOString() ?? 'never',
+      const rows = users.map((user) => [
+        ...[user.id, user.email, user.username ?? '-', user.roleName, stateOf(user)],
+        user.lastLoginAt?.toISOString() ?? 'never',
       ])
       const list = users.map(({ roleName, ...rest }) => ({ ...rest, role: roleName }))
       print(command, { users: list }, table(['ID', 'E-MAIL', 'USERNAME', 'ROLE', 'STATE', 'LAST LOGIN'], rows))

@@ -1,4 +1,4 @@
-import { type CryptoKey, errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
+import { type CryptoKey, decodeJwt, errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
 
 export type JwtAlgorithm = 'EdDSA' | 'ES256' | 'RS256' | 'HS256'
 
@@ -65,6 +65,16 @@ export function signAccessToken(
 export function isCanonical(token: string): boolean {
   const parts = token.split('.')
   return parts.length === 3 && parts.every((part) => Buffer.from(part, 'base64url').toString('base64url') === part)
+}
+
+/** When a token says that it was issued; null for what is none. Nothing is verified. */
+export function issueTimeOf(token: string): Date | null {
+  try {
+    const { iat } = decodeJwt(token)
+    return typeof iat === 'number' ? new Date(iat * 1000) : null
+  } catch {
+    return null
+  }
 }
 
 /**

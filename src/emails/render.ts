@@ -33,7 +33,10 @@ const clean = (text: string): string =>
 /** Null when the name is none, or could pass for a link or for a code. */
 function safeName(displayName: string): string | null {
   const name = clean(displayName).replace(/\s+/g, ' ')
-  const isMisleading = name.length > MAX_NAME_LENGTH || /[/@\\]|\S\.\p{L}{2,}|\d{6}/u.test(name)
+  const plain = name.normalize('NFKC')
+  const looksLikeLink = /[/@\\]|\S[.。]\p{L}{2,}/u.test(plain)
+  const looksLikeCode = /\p{Nd}{6}/u.test(plain.replace(/[^\p{L}\p{Nd}]/gu, ''))
+  const isMisleading = name.length > MAX_NAME_LENGTH || looksLikeLink || looksLikeCode
   return name === '' || isMisleading ? null : name
 }
 

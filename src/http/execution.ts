@@ -1,9 +1,18 @@
-import { type ExecutionArgs, type ExecutionResult, execute, getOperationAST, Kind } from 'graphql'
+import {
+  type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
+  execute,
+  type FragmentDefinitionNode,
+  getOperationAST,
+  Kind,
+} from 'graphql'
 import type { Context } from '../context.js'
 import { ServiceUnavailableError } from '../errors.js'
 import { type Cap, tooManySubscriptions } from './caps.js'
 import { subscribeWithIds } from './event-stream.js'
 import type { ErrorMasker } from './graphql-errors.js'
+import { rootFields } from './root-fields.js'
 
 /** `code` is OK or that of the error. */
 export type OnField = (field: string, code: string, seconds: number) => void
@@ -19,6 +28,13 @@ interface Deps {
   timeoutMs: number
   hideSuggestions: boolean
 }
+
+const fragmentIn =
+  ({ definitions }: DocumentNode) =>
+  (name: string) =>
+    definitions.find(
+      (one): one is FragmentDefinitionNode => one.kind === Kind.FRAGMENT_DEFINITION && one.name.value === name,
+    )
 
 const MAX_DELAY_MS = 2_147_483_647
 
@@ -52,12 +68,12 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
 
   function measure({ document, operationName }: ExecutionArgs, { errors }: ExecutionResult, startedAt: number): void {
     const seconds = (performance.now() - startedAt) / 1000
-    for (const selection of getOperationAST(document, operationName)?.selectionSet.selections ?? []) {
-      if (selection.kind !== Kind.FIELD) continue
-      const key = selection.alias?.value ?? selection.name.value
+    const operation = getOperationAST(document, operationName)
+    if (!operation) return
+    for (const [key, field] of rootFields(operation, fragmentIn(document))) {
       // An error without a path is that of the whole operation.
       const code = errors?.find(({ path }) => !path || path[0] === key)?.extensions.code
-      onField(selection.name.value, String(code ?? 'OK'), seconds)
+      onField(field, String(code ?? 'OK'), seconds)
     }
   }
 

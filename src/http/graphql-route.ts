@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { ReadableStream } from 'node:stream/web'
 import { GraphQLError } from 'graphql'
 import type { Log } from '../ports.js'
@@ -128,8 +129,12 @@ export function createGraphqlRoute(deps: Deps) {
     if (!isJson(request.headers['content-type'])) return sendErrors(head, 415, UNSUPPORTED_TYPE)
     // Not counted yet: clients that send slowly, or on purpose never end, take nobody's place.
     const body = await readBody(request, maxBodyBytes)
-    if (body) return finish(exchange, () => answerPost(exchange, body))
-    head.set('connection', 'close')
-    sendErrors(head, 413, tooLarge)
+    if (!body) {
+      head.set('connection', 'close')
+      return sendErrors(head, 413, tooLarge)
+    }
+    // Read as text, all broken bytes would be the same sign, and passwords that differ in them the same password.
+    if (!isUtf8(body)) return sendErrors(head, 400, NO_JSON)
+    await finish(exchange, () => answerPost(exchange, body))
   }
 }

@@ -3,6 +3,7 @@ import { maxDepthPlugin } from '@escape.tech/graphql-armor-max-depth'
 import { maxDirectivesPlugin } from '@escape.tech/graphql-armor-max-directives'
 import { GraphQLError, Kind, OperationTypeNode, type SelectionSetNode, type ValidationRule } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
+import { rootFields } from './root-fields.js'
 
 /** What a document may ask for at most. */
 export interface DocumentLimits {
@@ -63,26 +64,10 @@ const onReject = [(_context: unknown, error: GraphQLError) => refuse(error.messa
 const rootFieldsRule =
   (max: number): ValidationRule =>
   (context) => ({
-    OperationDefinition({ operation, selectionSet }) {
-      /** Fields by their key in the answer: those of one key are executed once. */
-      const calls = new Map<string, string>()
-      const fragments = new Set<string>()
-      function collect({ selections }: SelectionSetNode): void {
-        for (const selection of selections) {
-          if (selection.kind === Kind.FIELD) {
-            calls.set((selection.alias ?? selection.name).value, selection.name.value)
-          } else if (selection.kind === Kind.INLINE_FRAGMENT) {
-            collect(selection.selectionSet)
-          } else if (!fragments.has(selection.name.value)) {
-            fragments.add(selection.name.value)
-            const fragment = context.getFragment(selection.name.value)
-            if (fragment) collect(fragment.selectionSet)
-          }
-        }
-      }
-      collect(selectionSet)
+    OperationDefinition(definition) {
+      const calls = rootFields(definition, (name) => context.getFragment(name))
       if (calls.size > max) refuse(`Root fields limit of ${max} exceeded, found ${calls.size}.`)
-      if (operation !== OperationTypeNode.MUTATION) return
+      if (definition.operation !== OperationTypeNode.MUTATION) return
       const called = new Set<string>()
       for (const field of calls.values()) {
         if (SENSITIVE.has(field) && called.has(field)) refuse(`An operation may call ${field} once only.`)

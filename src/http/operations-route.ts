@@ -49,13 +49,19 @@ export function createOperationsRoute({ services, clock, health, renderMetrics, 
     return mailCheck.isReachable
   }
 
+  const canSign = () =>
+    services.signingKeys.signer().then(
+      () => true,
+      () => false,
+    )
   const isDatabaseReachable = shared(health.database)
   const isCacheReachable = health.cache && shared(health.cache)
 
   async function report() {
     const [database, cache, mail] = await Promise.all([isDatabaseReachable(), isCacheReachable?.(), isMailReachable()])
     const jobs = health.jobs()
-    const status = !database ? 'unhealthy' : cache === false || !mail || !jobs ? 'degraded' : 'healthy'
+    const isUsable = database && (await canSign())
+    const status = !isUsable ? 'unhealthy' : cache === false || !mail || !jobs ? 'degraded' : 'healthy'
     return {
       status,
       database: up(database),
@@ -77,9 +83,9 @@ export function createOperationsRoute({ services, clock, health, renderMetrics, 
     /** The process runs. */
     live: ({ head }: Exchange): void => sendJson(head, 200, { status: 'live' }),
 
-    /** Requests can be answered. */
+    /** Requests can be answered: there is a database, and a key that signs. */
     async ready({ head }: Exchange): Promise<void> {
-      const isReady = await isDatabaseReachable()
+      const isReady = (await isDatabaseReachable()) && (await canSign())
       sendJson(head, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready' })
     },
 

@@ -11,6 +11,8 @@ import { errorPage, resetPasswordPage, verifyEmailPage } from './pages.js'
 import { readBody, send } from './responses.js'
 import type { Graphql } from './yoga.js'
 
+/** What stands for bytes that are no UTF-8: passwords that differ in those would be the same one. */
+const BROKEN = '\uFFFD'
 const MAX_FORM_BYTES = 16 * 1024
 
 const VERIFY = parse(`mutation VerifyEmail($input: VerifyEmailInput!) {
@@ -141,8 +143,15 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
       return show(exchange, 405, errorPage(405, 'Not possible', 'This page is opened, or its form is sent.'))
     }
     const body = await readBody(request, MAX_FORM_BYTES)
-    const form = new URLSearchParams(body?.toString())
-    if (!body || !transport.isOwnForm(form.get('csrf'))) {
+    if (!body) {
+      head.set('connection', 'close')
+      return show(exchange, 413, errorPage(413, 'Too much', `A form has ${MAX_FORM_BYTES} bytes at most.`))
+    }
+    const form = new URLSearchParams(body.toString())
+    if ([...form.values()].some((value) => value.includes(BROKEN))) {
+      return show(exchange, 400, errorPage(400, 'Not readable', 'The form is not in UTF-8.'))
+    }
+    if (!transport.isOwnForm(form.get('csrf'))) {
       return show(exchange, 403, errorPage(403, 'The form has expired', 'Open the link of the mail again.'))
     }
     const acts = { '/verify-email': verify, '/reset-password': reset, '/not-me': disown }

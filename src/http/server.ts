@@ -101,6 +101,12 @@ export function createHttpServer(deps: Deps): HttpServer {
     },
     (request, response) => void handle(request, response),
   )
+  // By default Node drops what comes after a thousand headers: those of a proxy come last. Their size is bounded all the same.
+  server.maxHeadersCount = 0
+  // Node would answer by itself, past what counts requests.
+  server.on('checkExpectation', (_request, response: ServerResponse) => {
+    if (connections.begin(response)) response.writeHead(417, { connection: 'close', 'content-length': 0 }).end()
+  })
   // An answer that its client does not read takes memory.
   server.setTimeout(Math.max(SILENCE_MS, 2 * patienceMs))
   server.on('connection', connections.open)

@@ -167,7 +167,12 @@ export function createWebSocketServer(deps: Deps) {
         extra.begun = { client, accessToken, operations: createGate(limits.operationsPerSocket) }
         if (authorization === undefined) return true
         const { viewer } = await contextOf(extra.begun, null)
-        if (!viewer) return false
+        if (!viewer) {
+          // Only expired: a refresh helps. Otherwise graphql-ws closes with 4403.
+          const hasExpired = accessToken && (await services.viewers.sessionOf(accessToken))
+          if (hasExpired) (extra.socket as WebSocket).close(CloseCode.Unauthorized, 'Unauthorized')
+          return false
+        }
         closeWith(extra.socket as WebSocket, viewer)
         return true
       },

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { type CityResponse, open } from 'maxmind'
-import type { GeoLocator, Place } from '../ports.js'
+import type { GeoLocator, Log, Place } from '../ports.js'
 
 const NOWHERE: Place = { city: null, country: null }
 
@@ -8,15 +8,23 @@ const NOWHERE: Place = { city: null, country: null }
  * Reads a city or country database in MaxMind's format into memory; without a path every place is unknown.
  * Rejects when the file is not such a database. Countries are ISO 3166-1 codes, cities English names.
  */
-export async function openGeoLocator(path: string | undefined): Promise<GeoLocator> {
+export async function openGeoLocator(path: string | undefined, log: Log): Promise<GeoLocator> {
   if (path === undefined) return { locate: () => NOWHERE, coordinates: () => null }
   const reader = await open<CityResponse>(path)
+  let isDamaged = false
 
   function find(ipAddress: string): CityResponse | null {
     const address = ipAddress.replace(/^::ffff:(?=\d+\.)/i, '')
     const version = isIP(address)
     // A database of IPv4 would read the first bits of an IPv6 address as one of its own.
-    return version === 0 || version > reader.metadata.ipVersion ? null : reader.get(address)
+    if (version === 0 || version > reader.metadata.ipVersion) return null
+    try {
+      return reader.get(address)
+    } catch (error) {
+      if (!isDamaged) log.error({ err: error }, 'GEOIP_DATABASE is damaged: some places are unknown')
+      isDamaged = true
+      return null
+    }
   }
 
   return {

@@ -84,7 +84,7 @@ function createClient(urls: readonly string[]): RedisClient {
  * Rejects when the work takes longer than a command may. Also covers the time that a command waits in a pipeline. A process
  * that was too busy to look first reads what has come: the answer may be there, and Redis is not to blame.
  */
-async function withDeadline<T>(work: Promise<T>, patienceMs = COMMAND_TIMEOUT_MS): Promise<T> {
+async function withDeadline<T>(work: Promise<T>, patienceMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => setImmediate(() => reject(new Error('Command timed out'))), patienceMs)
@@ -135,7 +135,8 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
   const listeners = new Set<() => void>()
   const duplicates = new Set<RedisClient>()
   let outages = 0
-  let isFailing = false
+  /** The patience of who has waited longest in vain; 0: nobody has. Whoever is more patient goes on asking. */
+  let failedPatienceMs = 0
   let failingSince = 0
   let isProbing = false
   let pausedUntil = 0
@@ -143,7 +144,7 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
 
   client.on('error', outageLog.down)
   client.on('ready', () => {
-    isFailing = false
+    failedPatienceMs = 0
     outageLog.up()
     for (const listener of listeners) listener()
   })
@@ -158,14 +159,14 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
     client.on('node error', outageLog.down)
   }
 
-  const mayTry = () =>
-    client.status === 'ready' && !isClosed && (!isFailing || (!isProbing && performance.now() >= pausedUntil))
+  const mayTry = (isPatient: boolean) =>
+    client.status === 'ready' && !isClosed && (isPatient || (!isProbing && performance.now() >= pausedUntil))
 
-  const onFailure = (error: unknown) => {
+  const onFailure = (error: unknown, patienceMs: number) => {
     if (isReply(error)) return outageLog.refused(error)
     const now = performance.now()
-    if (!isFailing) failingSince = now
-    isFailing = true
+    if (failedPatienceMs === 0) failingSince = now
+    failedPatienceMs = Math.max(failedPatienceMs, patienceMs)
     pausedUntil = now + PAUSE_AFTER_FAILURE_MS
     if (now - failingSince > SILENCE_TIMEOUT_MS && client instanceof Redis) {
       failingSince = now
@@ -174,18 +175,29 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
     if (!isClosed) outageLog.down(error)
   }
 
-  const run: RedisConnection['run'] = async (command, fallback, patienceMs) => {
-    if (!mayTry()) return fallback()
+  /** An answer that came too late for the less patient does not bring them back. */
+  const onAnswer = (startedAt: number) => {
+    if (failedPatienceMs === 0) return
+    const now = performance.now()
+    failingSince = now
+    if (now - startedAt > COMMAND_TIMEOUT_MS) return
+    failedPatienceMs = 0
+    outageLog.up()
+  }
+
+  const run: RedisConnection['run'] = async (command, fallback, patienceMs = COMMAND_TIMEOUT_MS) => {
+    const isPatient = patienceMs > failedPatienceMs
+    if (!mayTry(isPatient)) return fallback()
     // While Redis does not answer, a single request at a time pays for finding out whether it does again.
-    const isProbe = isFailing
+    const isProbe = !isPatient
     if (isProbe) isProbing = true
+    const startedAt = performance.now()
     try {
       const result = await withDeadline(command(client), patienceMs)
-      isFailing = false
-      outageLog.up()
+      onAnswer(startedAt)
       return result
     } catch (error) {
-      onFailure(error)
+      onFailure(error, patienceMs)
       return fallback()
     } finally {
       if (isProbe) isProbing = false
@@ -200,7 +212,7 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
     onReconnect: (listener) => void listeners.add(listener),
     isReachable: async () => {
       if (client.status !== 'ready') return false
-      return withDeadline(client.ping()).then(
+      return withDeadline(client.ping(), COMMAND_TIMEOUT_MS).then(
         (answer) => answer === 'PONG',
         () => false,
       )

@@ -102,15 +102,16 @@ export function createJobs({ execute, log }: Deps) {
 
   const workByTheClock = (name: Queue, handle: () => Promise<void>) => work(name, 1, handle, CLOCK_POLL_SECONDS)
 
+  const through = (sql: Sql) => ({
+    db: { executeSql: async (text: string, values?: unknown[]) => ({ rows: await sql(text, values ?? []) }) },
+  })
+
   const jobs: Jobs = {
     async enqueue(sql: Sql, queue, data) {
-      await boss.send(queue, data, {
-        db: { executeSql: async (text, values) => ({ rows: await sql(text, values ?? []) }) },
-      })
+      await boss.send(queue, data, through(sql))
     },
     async complete(sql: Sql, queue, id) {
-      const db = { executeSql: async (text: string, values?: unknown[]) => ({ rows: await sql(text, values ?? []) }) }
-      const { affected } = (await boss.complete(queue, id, null, { db })) as unknown as { affected: number }
+      const { affected } = (await boss.complete(queue, id, null, through(sql))) as unknown as { affected: number }
       return affected === 1
     },
     wake,

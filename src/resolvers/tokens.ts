@@ -31,13 +31,15 @@ builder.mutationField('refresh', (t) =>
 
 builder.mutationField('logout', (t) =>
   t.field({
-    description: 'Ends the current session. Succeeds, and clears cookies, even when the session has already ended.',
+    description:
+      'Ends the current session, that of an access token that has expired included. Succeeds, and clears cookies, even when the session has already ended.',
     type: LogoutSuccess,
     isPublic: true,
     errors: { types: [] },
-    resolve: async (_root, _args, { services, client, viewer, transport, isProofMissing }) => {
+    resolve: async (_root, _args, { services, client, viewer, accessToken, transport, isProofMissing }) => {
       if (transport.refreshCookie || isProofMissing) transport.assertCsrf()
-      await services.refresh.logout(client, viewer?.session ?? null, transport.refreshCookie)
+      const session = viewer?.session ?? (accessToken ? await services.viewers.sessionOf(accessToken) : null)
+      await services.refresh.logout(client, session, transport.refreshCookie)
       transport.clearTokenCookies()
       return { message: 'You are signed out.' }
     },

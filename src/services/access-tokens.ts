@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { v4 as uuid } from 'uuid'
 import {
   type AccessTokenClaims,
+  issueTimeOf,
   type JwtAlgorithm,
   signAccessToken,
   type VerifiedToken,
@@ -35,8 +36,18 @@ const VERIFIED_FOR_MS = 60_000
 /** Access tokens (RFC 9068): signed, short-lived, bound to one session. */
 export function createAccessTokens({ clock, signingKeys, algorithm, lifetimeMs, issuer, audience }: Deps) {
   const verified = new LRUCache<string, VerifiedToken & { untilMs: number }>({ max: VERIFIED_TOKENS })
+  const expectedAt = (now: Date) => ({
+    algorithm,
+    issuer: issuer(),
+    audience: audience(),
+    now,
+    findKey: signingKeys.find,
+  })
 
   return {
+    /** Rejects when no token could be signed. Call before anything is used up or opened that an answer without one would lose. */
+    assertSigner: async (): Promise<void> => void (await signingKeys.signer()),
+
     /** A token that expires with its lifetime or with the session, whichever comes first. */
     async issue(user: UserRecord, session: SessionRecord): Promise<AccessToken> {
       const now = Math.floor(clock.now().getTime() / 1000)
@@ -66,11 +77,16 @@ export function createAccessTokens({ clock, signingKeys, algorithm, lifetimeMs, 
       const key = fingerprintOf(token)
       const known = verified.get(key)
       if (known && known.untilMs > now.getTime() && (await signingKeys.find(known.kid))) return known
-      const expected = { algorithm, issuer: issuer(), audience: audience(), now, findKey: signingKeys.find }
-      const found = await verifyAccessToken(token, expected)
+      const found = await verifyAccessToken(token, expectedAt(now))
       if (!found) return null
       verified.set(key, { ...found, untilMs: Math.min(found.claims.exp * 1000, now.getTime() + VERIFIED_FOR_MS) })
       return found
+    },
+
+    /** The claims of a token that we have issued, though it may have expired; null for any other. */
+    async recognize(token: string): Promise<AccessTokenClaims | null> {
+      const issuedAt = issueTimeOf(token)
+      return (issuedAt && (await verifyAccessToken(token, expectedAt(issuedAt)))?.claims) || null
     },
   }
 }

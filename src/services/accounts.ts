@@ -4,6 +4,7 @@ import { normalizeUsername } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import type { Transaction } from './database.js'
 import { type Records, USER_COLUMNS, type UserRecord } from './records.js'
+import type { Throttle } from './throttle.js'
 
 const BY_EMAIL = `
   SELECT ${USER_COLUMNS} FROM users u WHERE u.email_normalized = $1::text
@@ -29,7 +30,7 @@ export const isTaken = (error: unknown, column: string): boolean =>
 export const isUnproven = (user: UserRecord): boolean => user.isActive && !user.emailVerifiedAt
 
 /** What the services that change accounts share. */
-export function createAccounts({ clock, records }: { clock: Clock; records: Records }) {
+export function createAccounts({ clock, records, throttle }: { clock: Clock; records: Records; throttle: Throttle }) {
   /** Within the transaction that has just written it. */
   async function findById(tx: Transaction, id: string): Promise<UserRecord> {
     const user = await records.freshUser(id, tx.sql)
@@ -83,7 +84,9 @@ export function createAccounts({ clock, records }: { clock: Clock; records: Reco
         throw isTaken(error, 'email') ? new InvalidTokenError() : error
       }
       await tx.afterCommit(() => records.forget({ userIds: [userId, ...otherIds] }))
-      return findById(tx, userId)
+      const user = await findById(tx, userId)
+      await throttle.adopt(tx, user.email, userId)
+      return user
     },
   }
 }

@@ -30,6 +30,8 @@ export interface NewAccount {
 
 type Authority = { roleName: string } | { grantedPermissions: string[] }
 
+const GRANTED = 'SELECT granted_permissions AS granted FROM users WHERE id = $1::uuid FOR UPDATE'
+
 /** What operators do to accounts. */
 export function createAdministration(deps: Deps) {
   const { db, clock, audit, accounts, newPasswords, records, sessions, throttle } = deps
@@ -56,9 +58,16 @@ export function createAdministration(deps: Deps) {
     throw new Error(`There is no role "${name}"; there are: ${roles.map((role) => role.name).join(', ')}`)
   }
 
-  /** Another role, or other permissions beyond it. */
-  const authorize = (client: Client, userId: string, data: Authority, metadata: Record<string, unknown>) =>
+  /** Another role, or other permissions beyond it, by those that were granted before. */
+  const authorize = (
+    client: Client,
+    userId: string,
+    change: (granted: string[]) => Authority,
+    metadata: Record<string, unknown>,
+  ) =>
     db.transaction(async (tx) => {
+      const [row] = await tx.sql<{ granted: string[] }>(GRANTED, [userId])
+      const data = change(row?.granted ?? [])
       await tx.prisma.user.update({ where: { id: userId }, data, select: { id: true } })
       await audit.record(tx, client, { type: 'PROFILE_UPDATED', userId, metadata })
       await tx.afterCommit(() => records.forget({ userIds: [userId] }))
@@ -108,6 +117,7 @@ export function createAdministration(deps: Deps) {
           roleName: true,
           isActive: true,
           emailVerifiedAt: true,
+          pendingUntil: true,
           lastLoginAt: true,
         },
         orderBy: { createdAt: 'desc' },
@@ -122,20 +132,21 @@ export function createAdministration(deps: Deps) {
         db.prisma.permission.findUnique({ where: { name } }),
       ])
       if (!role && !permission) throw new Error(`There is no role and no permission "${name}"`)
-      const data = role ? { roleName: name } : { grantedPermissions: [...new Set([...user.grantedPermissions, name])] }
-      return authorize(client, user.id, data, { fields: [role ? 'role' : 'permissions'], granted: name })
+      const change = (granted: string[]) =>
+        role ? { roleName: name } : { grantedPermissions: [...new Set([...granted, name])] }
+      return authorize(client, user.id, change, { fields: [role ? 'role' : 'permissions'], granted: name })
     },
 
     /** Takes back a permission beyond the role. Throws when the account has no such one. */
     async revoke(client: Client, identifier: string, permission: string): Promise<UserRecord> {
       const user = await find(identifier)
-      const grantedPermissions = user.grantedPermissions.filter((name) => name !== permission)
-      if (grantedPermissions.length === user.grantedPermissions.length) {
+      const change = (granted: string[]) => {
+        if (granted.includes(permission)) return { grantedPermissions: granted.filter((name) => name !== permission) }
         throw new Error(
           `${user.email} was not given the permission "${permission}"; a role goes when another one is granted`,
         )
       }
-      return authorize(client, user.id, { grantedPermissions }, { fields: ['permissions'], revoked: permission })
+      return authorize(client, user.id, change, { fields: ['permissions'], revoked: permission })
     },
 
     /** Lifts a lock. Returns whether there was one. */

@@ -11,6 +11,8 @@ export interface Authentication extends AccessToken {
 
 export function createAuthentications({ accessTokens }: { accessTokens: AccessTokens }) {
   return {
+    assertSigner: accessTokens.assertSigner,
+
     /** An access token for the session, beside the refresh token that was just made for it. */
     async issue(user: UserRecord, session: SessionRecord, refreshToken: string): Promise<Authentication> {
       const accessToken = await accessTokens.issue(user, session)

@@ -148,8 +148,10 @@ export const QUESTIONS: Readonly<Record<DetectionRule, Question>> = {
   ),
 }
 
-/** One row, if no other process judges at the moment; until the end of the transaction none does. */
-/** How far the log was judged, and how far it goes. */
+/**
+ * How far the log was judged, and how far it goes. One row, if no other process judges at the moment; until the end of the
+ * transaction none does.
+ */
 export const TAKE = `
   SELECT position::text AS position,
          (SELECT greatest(d.position, max(e.position)) FROM audit_events e)::text AS head

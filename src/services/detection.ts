@@ -64,6 +64,8 @@ const MAX_AGE_MS = 86_400_000
 /** Less is within what databases of places get wrong. */
 const MIN_TRAVEL_KM = 100
 const SHORTEST_HOURS = 1 / 3600
+/** A rule that fails so often in a row is passed by, so that the others go on. */
+const MAX_FAILURES = 2
 
 /** Whoever has caused an event. */
 const clientOf = ({ correlationId, ipAddress, userAgent, city, country }: Judged): Client => ({
@@ -91,6 +93,7 @@ export function createDetection({ db, clock, audit, feed, records, mails, geo, l
   const rules = Object.entries(thresholds) as [DetectionRule, Threshold][]
   const judgedTypes = new Set(rules.flatMap(([rule]) => QUESTIONS[rule].types))
   const typeNames = [...judgedTypes].join(',')
+  const failures = new Map<DetectionRule, number>()
   let isDue = false
   let isStopped = false
   let running: Promise<void> | undefined
@@ -160,8 +163,13 @@ export function createDetection({ db, clock, audit, feed, records, mails, geo, l
     const byPosition = new Map(events.map((event) => [event.position, event]))
     const raised: Raised[] = []
     for (const [rule, threshold] of rules) {
-      if (!QUESTIONS[rule].types.some((type) => types.has(type))) continue
-      for (const finding of await ask(tx, rule, threshold, range)) {
+      const failed = failures.get(rule) ?? 0
+      if (failed >= MAX_FAILURES || !QUESTIONS[rule].types.some((type) => types.has(type))) continue
+      const findings = await ask(tx, rule, threshold, range).catch((error) => {
+        failures.set(rule, failed + 1)
+        throw error
+      })
+      for (const finding of findings) {
         const event = byPosition.get(finding.position)
         const one = event && (await raise(tx, rule, event, finding, threshold.windowMs))
         if (one) raised.push(one)
@@ -169,6 +177,15 @@ export function createDetection({ db, clock, audit, feed, records, mails, geo, l
     }
     if (raised.length > 0) await tx.sql(statements.FORGET, [range[2]])
     await tellOwners(tx, raised)
+  }
+
+  /** The next events are for all rules again. */
+  function reportPassedBy(): void {
+    for (const [rule, count] of failures) {
+      if (count >= MAX_FAILURES)
+        log.error({ rule }, 'A rule of detection has failed: it has not judged the latest events')
+    }
+    failures.clear()
   }
 
   /** Judges the next events. Returns whether there may be more of them. */
@@ -191,7 +208,8 @@ export function createDetection({ db, clock, audit, feed, records, mails, geo, l
     while (isDue && !isStopped) {
       isDue = false
       try {
-        while (!isStopped && (await step()));
+        while (!isStopped && (await step())) reportPassedBy()
+        reportPassedBy()
       } catch (error) {
         log.warn({ err: error }, 'The audit log could not be judged')
       }

@@ -20,6 +20,7 @@ export function createExchange({ db, audit, records, sessions, authentications, 
   return {
     /** Opens a session with a single-use exchange token, so that no JWT ever stands in a URL. Throws InvalidTokenError. */
     async exchange(client: Client, token: string, deviceName: string | null) {
+      await authentications.assertSigner()
       const found = await oneTimeTokens.find('EXCHANGE', { token })
       const user = found && (await records.freshUser(found.userId))
       const open = async (tx: Transaction, { id: userId }: UserRecord, token: FoundToken) => {
@@ -44,7 +45,11 @@ export function createExchange({ db, audit, records, sessions, authentications, 
         })
         throw new InvalidTokenError()
       }
-      const authentication: Authentication = await authentications.issue(user, opened.session, opened.refreshToken)
+      const authentication: Authentication = await authentications.issue(
+        opened.user,
+        opened.session,
+        opened.refreshToken,
+      )
       return { authentication, firstLogin: user.lastLoginAt === null }
     },
   }

@@ -50,6 +50,7 @@ import { createSessions } from './sessions.js'
 import { createSigningKeys } from './signing-keys.js'
 import { createStoredKeys } from './stored-keys.js'
 import { createThrottle } from './throttle.js'
+import { createUnusableHash } from './unusable-hash.js'
 import { createViewers } from './viewers.js'
 
 export interface ServiceDeps {
@@ -114,11 +115,14 @@ export function createServices(deps: ServiceDeps) {
 
   const throttle = createThrottle({ clock, audit, mailRequests, keys: keys('throttle'), ...config.lockout })
   const devices = createDevices({ clock, keys: keys('device') })
-  const login = createLogin({ db, clock, audit, sessions, authentications, throttle, devices, mails, hasher })
+  const getUnusableHash = createUnusableHash(hasher)
+  const login = createLogin({
+    ...{ db, clock, audit, sessions, authentications, throttle, devices, mails, hasher, getUnusableHash },
+  })
   const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
   const refresh = createRefresh({ db, clock, audit, records, sessions, authentications, mails, rotations, graceMs })
 
-  const accounts = createAccounts({ clock, records })
+  const accounts = createAccounts({ clock, records, throttle })
   const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })
   const breaches = createBreaches({
     ...{ db, clock, audit, jobs, records, mails, breaches: breachChecker, keys: keys('breach-check') },
@@ -127,12 +131,19 @@ export function createServices(deps: ServiceDeps) {
   const mailed = { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords }
   const registration = createRegistration({
     ...mailed,
-    ...{ hasher, sessions },
+    ...{ getUnusableHash, sessions },
     requireVerifiedEmail: config.requireVerifiedEmail,
     verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
   })
   const requestedMails = createRequestedMails({
-    ...{ ...mailed, records, jobs, links, hasher, quotas: createMailQuotas({ clock, keys: keys('mail-quota') }) },
+    ...{
+      ...mailed,
+      records,
+      jobs,
+      links,
+      getUnusableHash,
+      quotas: createMailQuotas({ clock, keys: keys('mail-quota') }),
+    },
     verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
   })
   const passwords = createPasswords({
@@ -140,12 +151,11 @@ export function createServices(deps: ServiceDeps) {
   })
   const exchange = createExchange({ db, audit, records, sessions, authentications, oneTimeTokens })
   const rateLimits = createRateLimits({ limits: config.rateLimits, limiter, audit, db, log })
-  const notMe = createNotMe({ ...mailed, records, sessions, hasher, rateLimits })
+  const notMe = createNotMe({ ...mailed, records, sessions, getUnusableHash, rateLimits })
   const profiles = createProfiles({ db, audit, accounts, records })
   const detection = createDetection({ ...mailed, feed, records, geo, log, thresholds: config.detection })
 
   return {
-    geo,
     csrfKeys: keys('csrf'),
     audit,
     checkpoints,
@@ -160,7 +170,6 @@ export function createServices(deps: ServiceDeps) {
     signingKeys,
     /** Withdraws a signing key; returns the `kid` of the one that signs. */
     revokeKey: (kid: string) => signingKeys.revoke(kid, checkpoints.renew),
-    accessTokens,
     viewers,
     devices,
     login,

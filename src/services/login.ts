@@ -11,7 +11,7 @@ import type { Mails } from './mails.js'
 import type { Sessions } from './sessions.js'
 import type { Throttle } from './throttle.js'
 import { createTurns } from './turns.js'
-import { createUnusableHash } from './unusable-hash.js'
+import type { UnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -23,6 +23,7 @@ interface Deps {
   devices: Devices
   mails: Mails
   hasher: PasswordHasher
+  getUnusableHash: UnusableHash
 }
 
 export interface Credentials {
@@ -98,8 +99,7 @@ const BY_USERNAME = find('username_normalized', 'username:')
 type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' | 'EMAIL_NOT_VERIFIED' | 'OVERTAKEN'
 
 export function createLogin(deps: Deps) {
-  const { db, clock, audit, sessions, authentications, throttle, devices, mails, hasher } = deps
-  const getUnusableHash = createUnusableHash(hasher)
+  const { db, clock, audit, sessions, authentications, throttle, devices, mails, hasher, getUnusableHash } = deps
   const inTurn = createTurns()
 
   async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
@@ -166,6 +166,7 @@ export function createLogin(deps: Deps) {
     throttleKey: string,
     input: Credentials,
   ): Promise<Authentication> {
+    await authentications.assertSigner()
     const rehashed = hasher.needsRehash(account.passwordHash) ? await hasher.hash(input.password) : null
     const isNewDevice = account.hasLoggedIn && !account.isKnownDevice
     const device = describeDevice(client.userAgent)

@@ -15,7 +15,6 @@ interface Recipient {
   username: string | null
   locale: string
   timezone: string
-  pendingUntil: Date | null
   emailVerifiedAt: Date | null
 }
 
@@ -52,11 +51,10 @@ export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
     kind: K,
     data: Omit<EmailData[K], 'loginLink' | 'resetLink' | 'notMeLink' | 'notMeSeconds'>,
   ): Promise<void> {
-    // Nobody has proven the address: whoever has an account with it may be a stranger to its owner, and tell him this and that.
+    // Nobody has proven the address: whoever has an account with it may be a stranger to its owner, with words of his own for a name.
     if (WITH_NOT_ME.has(kind) && !to.emailVerifiedAt) return
     const { email, locale, timezone } = to
-    // Whoever has registered an address that is not proven may be a stranger, with words of his own for a name.
-    const recipient = { email, displayName: to.pendingUntil ? '' : displayNameOf(to), locale, timezone }
+    const recipient = { email, displayName: to.emailVerifiedAt ? displayNameOf(to) : '', locale, timezone }
     const ways = {
       ...{ loginLink: links.home(), resetLink: links.resetPassword() },
       ...(WITH_NOT_ME.has(kind) && (await notMe(tx, to.id))),

@@ -1,5 +1,5 @@
 import { DomainError, InvalidTokenError } from '../errors.js'
-import type { Clock, PasswordHasher, RateLimitVerdict } from '../ports.js'
+import type { Clock, RateLimitVerdict } from '../ports.js'
 import type { Accounts } from './accounts.js'
 import type { Audit } from './audit.js'
 import type { Client } from './client.js'
@@ -9,7 +9,7 @@ import type { OneTimeTokens } from './one-time-tokens.js'
 import type { RateLimits } from './rate-limits.js'
 import type { Records } from './records.js'
 import type { Sessions } from './sessions.js'
-import { createUnusableHash } from './unusable-hash.js'
+import type { UnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -20,7 +20,7 @@ interface Deps {
   sessions: Sessions
   mails: Mails
   oneTimeTokens: OneTimeTokens
-  hasher: PasswordHasher
+  getUnusableHash: UnusableHash
   rateLimits: RateLimits
 }
 
@@ -29,8 +29,7 @@ export const NOT_ME_LIFETIME_MS = 7 * 86_400_000
 
 /** What the owner of an account does by the link of a mail about something that somebody else did. */
 export function createNotMe(deps: Deps) {
-  const { db, clock, audit, accounts, records, sessions, mails, oneTimeTokens, hasher, rateLimits } = deps
-  const getUnusableHash = createUnusableHash(hasher)
+  const { db, clock, audit, accounts, records, sessions, mails, oneTimeTokens, getUnusableHash, rateLimits } = deps
 
   async function report(client: Client, token: string): Promise<void> {
     const found = await oneTimeTokens.find('NOT_ME', { token })

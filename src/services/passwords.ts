@@ -85,6 +85,7 @@ export function createPasswords(deps: Deps) {
       ...user,
       history: [...new Set([passwordHash, ...(await historyOf(user.id))])].slice(0, historyLength),
     })
+    await authentications.assertSigner()
     const { ended, refreshToken } = await db.transaction(async (tx) => {
       if (!(await replace(tx, user.id, passwordHash, accepted))) throw new InvalidCredentialsError()
       const ended = await sessions.end(tx, client, user.id, 'PASSWORD_CHANGED', { except: session.id })
@@ -99,7 +100,9 @@ export function createPasswords(deps: Deps) {
   }
 
   async function reset(client: Client, found: FoundToken, next: string): Promise<number> {
-    const { passwordHash, ...owner } = await db.prisma.user.findUniqueOrThrow({ where: { id: found.userId } })
+    const account = await db.prisma.user.findUnique({ where: { id: found.userId } })
+    if (!account) throw new InvalidTokenError()
+    const { passwordHash, ...owner } = account
     const accepted = await newPasswords.accept(next, { ...owner, history: await historyOf(found.userId) })
     return db.transaction(async (tx) => {
       // Whoever reads the mails of an address owns it.

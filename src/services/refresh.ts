@@ -47,6 +47,7 @@ export function createRefresh(deps: Deps) {
   const { db, clock, audit, records, sessions, authentications, mails, rotations, graceMs } = deps
 
   async function rotate(client: Client, token: string): Promise<Refreshed | null> {
+    await authentications.assertSigner()
     const successor = newRefreshToken(token)
     const rotated = await rotations.rotate({
       hash: sha256(token),
@@ -108,6 +109,8 @@ export function createRefresh(deps: Deps) {
     const end = sessions.endOf(session)
     if (end) return refuse(client, end.endReason === 'EXPIRED' ? 'EXPIRED' : 'REVOKED', session)
     if (!user.isActive) return refuse(client, 'REVOKED', session)
+    // It could be rotated after all, and is no copy in any case.
+    if (found.state === 'LIVE') return (await rotate(client, token)) ?? refuse(client, 'INVALID', session)
     const successor = await replayable(token, found)
     if (successor === null) return punish(client, token, session)
     const metadata = { outcome: 'REPLAYED' }

@@ -1,6 +1,6 @@
 import { DomainError, InvalidTokenError, UsernameTakenError } from '../errors.js'
 import { normalizeEmail, normalizeUsername } from '../identifiers.js'
-import type { Clock, PasswordHasher } from '../ports.js'
+import type { Clock } from '../ports.js'
 import { type Accounts, isTaken } from './accounts.js'
 import type { Audit, AuditEntry } from './audit.js'
 import { type Client, plainOriginOf } from './client.js'
@@ -11,7 +11,7 @@ import type { NewPassword, NewPasswords } from './new-passwords.js'
 import type { OneTimeTokens, Proof } from './one-time-tokens.js'
 import type { UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
-import { createUnusableHash } from './unusable-hash.js'
+import type { UnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -22,7 +22,7 @@ interface Deps {
   mailRequests: MailRequests
   oneTimeTokens: OneTimeTokens
   newPasswords: NewPasswords
-  hasher: PasswordHasher
+  getUnusableHash: UnusableHash
   sessions: Sessions
   requireVerifiedEmail: boolean
   verificationLifetimeMs: number
@@ -40,8 +40,8 @@ export interface Registration {
 }
 
 export function createRegistration(deps: Deps) {
-  const { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords, hasher, sessions } = deps
-  const getUnusableHash = createUnusableHash(hasher)
+  const { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords, getUnusableHash, sessions } =
+    deps
 
   /**
    * An account that can be used before its address is proven may be a squatter's, if somebody has registered the address

@@ -1,6 +1,6 @@
 import type { Origin } from '../emails/kinds.js'
 import { normalizeEmail } from '../identifiers.js'
-import type { Clock, Jobs, PasswordHasher } from '../ports.js'
+import type { Clock, Jobs } from '../ports.js'
 import { type Accounts, isUnproven } from './accounts.js'
 import type { Audit, AuditEntry } from './audit.js'
 import { type Client, plainOriginOf } from './client.js'
@@ -11,7 +11,7 @@ import type { MailRequest, MailRequests } from './mail-requests.js'
 import type { Mails } from './mails.js'
 import type { OneTimeTokens } from './one-time-tokens.js'
 import type { Records, UserRecord } from './records.js'
-import { createUnusableHash } from './unusable-hash.js'
+import type { UnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -25,7 +25,7 @@ interface Deps {
   mails: Mails
   links: Links
   oneTimeTokens: OneTimeTokens
-  hasher: PasswordHasher
+  getUnusableHash: UnusableHash
   verificationLifetimeMs: number
 }
 
@@ -36,12 +36,27 @@ interface Errand {
   at: Date
 }
 
-/** What the requests ask for that only write down what they ask for: by a worker, in the name of the client. */
+/**
+ * What the requests ask for that only write down what they ask for: by a worker, in the name of the client. Each has one event, whatever is
+ * found, those about locks none: how far the log goes can be seen by everybody who has an account, in the cursors of his events.
+ */
 export function createRequestedMails(deps: Deps) {
-  const { db, clock, audit, accounts, records, jobs, mailRequests, quotas, mails, links, oneTimeTokens } = deps
-  const getUnusableHash = createUnusableHash(deps.hasher)
+  const {
+    db,
+    clock,
+    audit,
+    accounts,
+    records,
+    jobs,
+    mailRequests,
+    quotas,
+    mails,
+    links,
+    oneTimeTokens,
+    getUnusableHash,
+  } = deps
 
-  /** Whether the mailbox may get one more. The log tells of those that it may not. */
+  /** Whether the mailbox may get one more. The log tells of those that it may not, in place of the mail. */
   async function isAllowed({ tx, client }: Errand, to: UserRecord, mail: LimitedMail): Promise<boolean> {
     if (await quotas.take(tx, to.email, mail)) return true
     const metadata = { reason: 'TOO_MANY_MAILS', mail }
@@ -56,17 +71,14 @@ export function createRequestedMails(deps: Deps) {
   /** The mail says from where the registration was made that it confirms: its reader may be another. */
   async function sendVerification(errand: Errand, user: UserRecord): Promise<void> {
     const { tx, client } = errand
-    const type = 'EMAIL_VERIFICATION_SENT'
-    if (!(await isAllowed(errand, user, 'email-verification'))) {
-      return audit.record(tx, client, unsent(type, user.id, 'TOO_MANY_MAILS'))
-    }
+    if (!(await isAllowed(errand, user, 'email-verification'))) return
     const select = { registeredFrom: true }
     const { registeredFrom } = await tx.prisma.user.findUniqueOrThrow({ where: { id: user.id }, select })
     const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, user.id, 'EMAIL_VERIFICATION')
     const proof = { link: links.verifyEmail(token), code, lifetimeSeconds }
     const origin = (registeredFrom as unknown as Origin | null) ?? plainOriginOf(client, errand.at)
     await mails.send(tx, user, 'email-verification', { ...proof, ...origin })
-    await audit.record(tx, client, { type, userId: user.id })
+    await audit.record(tx, client, { type: 'EMAIL_VERIFICATION_SENT', userId: user.id })
   }
 
   /**
@@ -100,6 +112,7 @@ export function createRequestedMails(deps: Deps) {
     await tx.prisma.user.updateMany({ where, data: { isContested: true } })
     if (!(await isAllowed(errand, owner, 'existing-account'))) return
     await mails.send(tx, owner, 'existing-account', plainOriginOf(client, at))
+    await audit.record(tx, client, unsent('EMAIL_VERIFICATION_SENT', owner.id, 'ALREADY_REGISTERED'))
   }
 
   /** Where several registrations share the address, what the mail confirms keeps none of their passwords. */
@@ -123,16 +136,14 @@ export function createRequestedMails(deps: Deps) {
     if (!user?.isActive) {
       return audit.record(tx, client, unsent(type, user?.id ?? null, user ? 'DEACTIVATED' : 'UNKNOWN_ACCOUNT'))
     }
-    if (!(await isAllowed(errand, user, 'password-reset'))) {
-      return audit.record(tx, client, unsent(type, user.id, 'TOO_MANY_MAILS'))
-    }
+    if (!(await isAllowed(errand, user, 'password-reset'))) return
     await mails.sendReset(tx, user)
     await audit.record(tx, client, { type, userId: user.id })
   }
 
   async function announceLock(errand: Errand, userId: string | null, lockedUntil: string): Promise<void> {
     const user = userId && (await records.freshUser(userId, errand.tx.sql))
-    if (!user || !(await isAllowed(errand, user, 'account-locked'))) return
+    if (!user || !(await quotas.take(errand.tx, user.email, 'account-locked'))) return
     await mails.send(errand.tx, user, 'account-locked', { ...plainOriginOf(errand.client, errand.at), lockedUntil })
   }
 

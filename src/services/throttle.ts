@@ -35,17 +35,30 @@ const COUNT = `
   RETURNING failures, locked_until AS "lockedUntil"`
 
 // The account's own and those of its known devices.
+// What was counted while the address had no account.
+const ADOPT = `
+  UPDATE login_throttles SET key = $2::text, user_id = $3::uuid
+  WHERE key = $1::text AND NOT EXISTS (SELECT FROM login_throttles WHERE key = $2::text)`
+
 const CLEAR = 'DELETE FROM login_throttles WHERE user_id = $1::uuid RETURNING locked_until AS "lockedUntil"'
 
 /** Lockout after consecutive failures: the same for identifiers that have an account and for those that have none. */
 export function createThrottle({ clock, audit, mailRequests, keys, threshold, durationMs }: Deps) {
+  const keyOfAccount = (userId: string, isEmail: boolean): string => `${isEmail ? 'user' : 'username'}:${userId}`
+  const keyOfUnknown = (identifier: string): string =>
+    `identifier:${hmac(keys.current, normalizeIdentifier(identifier)).toString('base64url')}`
+
   return {
     /** Of each identifier of its own: a lock of one must not tell what the other one is. */
-    keyOfAccount: (userId: string, isEmail: boolean): string => `${isEmail ? 'user' : 'username'}:${userId}`,
+    keyOfAccount,
     /** A lane of its own for a device that the account is known on: what strangers do elsewhere does not reach it. */
     keyOfDevice: (deviceId: string, userId: string): string => `device:${deviceId}:${userId}`,
-    keyOfUnknown: (identifier: string): string =>
-      `identifier:${hmac(keys.current, normalizeIdentifier(identifier)).toString('base64url')}`,
+    keyOfUnknown,
+
+    /** The address has an account from now on: that its lock was gone would tell. */
+    async adopt(tx: Transaction, email: string, userId: string): Promise<void> {
+      await tx.sql(ADOPT, [keyOfUnknown(email), keyOfAccount(userId, true), userId])
+    },
 
     /**
      * Counts one failure. Returns until when the identifier is locked, if it is. The failure that locks it is told, by a

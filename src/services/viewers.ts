@@ -55,5 +55,12 @@ export function createViewers({ clock, accessTokens, sessions, records }: Deps) 
       touch(session)
       return { user, session, tokenExpiresAt: new Date(claims.exp * 1000), tokenKid: kid }
     },
+
+    /** The live session of an access token that may have expired. Enough to leave by, and to know that a refresh helps. */
+    async sessionOf(token: string): Promise<SessionRecord | null> {
+      const claims = await accessTokens.recognize(token)
+      const session = claims && (await records.freshSession(claims.sid))
+      return session && !sessions.endOf(session) ? session : null
+    },
   }
 }

@@ -11,7 +11,7 @@ import { createInstallation } from '../support/installation.js'
 /** More than a page of the export, and more than a pipe holds. */
 const COUNT = 2500
 const SINCE = '2020-01-01'
-const AGENTS = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '\r=1', 'two\r\nlines', 'says "x", and', 'plain', null]
+const AGENTS = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '\r=1', 'two\r\nlines', 'says "x", and', 'a\u009b31mred', null]
 const FIELDS = [
   ...['position', 'id', 'type', 'occurredAt', 'success', 'riskLevel', 'userId', 'sessionId', 'ipAddress', 'userAgent'],
   ...['city', 'country', 'correlationId', 'metadata'],
@@ -60,6 +60,8 @@ describe('`audit export`', () => {
     expect(events.map(({ position }) => position)).toEqual(Array.from({ length: COUNT }, (_, index) => index + 1))
     expect(Object.keys(events[0])).toEqual(FIELDS)
     expect(events.slice(0, 10).map(({ userAgent }) => userAgent)).toEqual(AGENTS)
+    // Nothing that a terminal would obey.
+    expect(stdout).not.toMatch(/[\u007f-\u009f]/)
     expect(events[61]).toMatchObject({
       ...{ type: 'LOGIN_FAILED', occurredAt: '2020-01-01T01:01:00.000Z', success: false, riskLevel: 'MEDIUM' },
       ...{ userId: null, metadata: { reason: '=1' } },
@@ -81,7 +83,17 @@ describe('`audit export`', () => {
     expect(rows).toHaveLength(COUNT)
     expect(rows.every((row) => row.length === FIELDS.length)).toBe(true)
     const agents = rows.slice(0, 10).map((row) => row[FIELDS.indexOf('userAgent')])
-    expect(agents).toEqual(["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\t=1", "'\r=1", ...AGENTS.slice(6, 9), ''])
+    expect(agents).toEqual([
+      "'=1+1",
+      "'+1",
+      "'-1",
+      "'@SUM(A1)",
+      "'\t=1",
+      "'\r=1",
+      ...AGENTS.slice(6, 8),
+      'a\uFFFD31mred',
+      '',
+    ])
     const { position, occurredAt, success, metadata } = Object.fromEntries(
       FIELDS.map((field, index) => [field, rows[61]?.[index]]),
     )

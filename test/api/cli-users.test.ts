@@ -3,6 +3,7 @@ import { PASSWORD, startApp } from '../support/app.js'
 import { feedCli, runCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { DEVICES } from '../support/devices.js'
 import { eventually } from '../support/eventually.js'
 import { AuditLogDocument, LoginDocument, MeDocument, RefreshDocument } from '../support/generated/graphql.js'
@@ -205,6 +206,26 @@ test('`user deactivate` refuses the sessions of the account at once, and every l
   )
   const stdout = await user(['deactivate', hedy.email])
   expect(stdout).toBe('The account was deactivated. Sessions that were ended: 0.\n')
+})
+
+test('`user list` tells registrations that wait from accounts', async () => {
+  const { email } = await app.register()
+  const { users } = await userJson(['list'])
+  const states = users.map((each: { email: string; pendingUntil: string | null }) => [each.email, each.pendingUntil])
+  expect(states).toContainEqual([email, expect.stringMatching(/^\d{4}-/)])
+  expect(await user(['list'])).toMatch(new RegExp(`${email} .* waiting +never`))
+})
+
+test('Of two permissions that are granted at once, both are there', async () => {
+  const { query } = await openDatabase(installation)
+  await query(`INSERT INTO permissions (name, description) VALUES ('one:read', ''), ('two:read', '')`)
+  const ada = await app.newUser()
+  const lock = await lockDatabase(installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
+  const granted = Promise.all(['one:read', 'two:read'].map((name) => app.operator.grant(ada.email, name)))
+  await lock.untilWaiting(2)
+  await lock.release()
+  await granted
+  expect((await ada.call(MeDocument))?.permissions.sort()).toEqual(['one:read', 'two:read'])
 })
 
 test.each([['grant', 'admin'], ['unlock'], ['deactivate']])(

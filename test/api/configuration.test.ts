@@ -72,6 +72,15 @@ test.each([
   expect(problemsOf({ ...env, NODE_ENV: 'development' })).toEqual([])
 })
 
+test('Production starts without PUBLIC_URL and MAIL_FROM, and warns of it', () => {
+  expect(loadConfig({ ...PRODUCTION, MAIL_FROM: 'Portcullis <auth@example.com>' }).warnings).toEqual([])
+  expect(loadConfig({ ...PRODUCTION, PUBLIC_URL: '' }).warnings).toEqual([
+    expect.stringMatching(/^PUBLIC_URL is not set/),
+    expect.stringMatching(/^MAIL_FROM ends with @localhost/),
+  ])
+  expect(loadConfig({}).warnings).toEqual([])
+})
+
 test('A limit needs a window: without one it would be none', () => {
   expect(problemsOf({ RATE_LIMITS: '*=1/0s' })).toEqual(['RATE_LIMITS: the window of "*=1/0s" is no time at all'])
   expect(problemsOf({ RATE_LIMITS: 'toString=1/1m' })).toEqual([expect.stringMatching(/no limit named/)])
@@ -107,6 +116,11 @@ test.each([
   ['a pool of one connection', { DATABASE_POOL_SIZE: '1' }, /^DATABASE_POOL_SIZE:/],
   ['a database that is no PostgreSQL', { DATABASE_URL: 'mysql://127.0.0.1/x' }, /^DATABASE_URL: must be a URL/],
   ['an origin with a path', { CORS_ALLOWED_ORIGINS: 'https://a.example/x' }, /^CORS_ALLOWED_ORIGINS: must be an exact/],
+  ['every origin', { CORS_ALLOWED_ORIGINS: '*' }, /^CORS_ALLOWED_ORIGINS: must be a URL/],
+  ['origins without a scheme', { CSRF_TRUSTED_ORIGINS: 'a.example,b.example' }, /^CSRF_TRUSTED_ORIGINS: must be a URL/],
+  ['a sender that is no address', { MAIL_FROM: 'Portcullis' }, /^MAIL_FROM: must be an address/],
+  ['a public URL with a query', { PUBLIC_URL: 'https://a.example/?x=1' }, /^PUBLIC_URL: must have no query/],
+  ['another mode', { NODE_ENV: 'staging' }, /^NODE_ENV: must be one of development, test, production/],
   ['a proxy that is no address', { TRUSTED_PROXIES: 'proxy.local' }, /^TRUSTED_PROXIES: must be addresses/],
   ['one short key among several', { SECRET_KEY: `${'x'.repeat(32)},short` }, /^SECRET_KEY:/],
   ['HS256 without a key', { JWT_ALGORITHM: 'HS256' }, 'JWT_SIGNING_KEY: required for HS256'],

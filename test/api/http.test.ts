@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
 import { startDatabaseProxy } from '../support/database-proxy.js'
 import { eventually } from '../support/eventually.js'
+import { metric } from '../support/metrics.js'
 
 const FRONTEND = 'https://app.example.com'
 const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
@@ -165,6 +166,13 @@ describe('metrics', () => {
     expect(text).toMatch(/^portcullis_graphql_operations_total\{field="me",code="OK"\} \d+$/m)
     expect(text).toMatch(/^portcullis_http_request_duration_seconds_count\{path="\/graphql",status="200"\} \d+$/m)
     expect((await get('/metrics', { 'x-forwarded-for': '127.0.0.1' })).status).toBe(404)
+  })
+
+  test('count root fields in fragments, too', async () => {
+    const counted = () => metric(app.url, 'graphql_operations_total{field="csrfToken",code="OK"}')
+    const before = await counted()
+    await app.anonymous.post(JSON.stringify({ query: '{ ...F } fragment F on Query { ... { csrfToken } }' }))
+    expect(await counted()).toBe(before + 1)
   })
 
   test('are for whoever has METRICS_TOKEN, once there is one', async () => {

@@ -2,7 +2,13 @@ import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { DEVICES } from '../support/devices.js'
-import { LoginDocument, RequestPasswordResetDocument, ResetPasswordDocument } from '../support/generated/graphql.js'
+import {
+  LoginDocument,
+  RegisterDocument,
+  RequestPasswordResetDocument,
+  ResetPasswordDocument,
+  VerifyEmailDocument,
+} from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
 
 const app = await startApp()
@@ -53,6 +59,17 @@ describe('five failures in a row', () => {
     }
     expect(answers[1]).toEqual(answers[0])
     expect(answers[2]).toEqual(answers[0])
+  })
+
+  test('lock the address still when it gets an account', async () => {
+    const account = app.newAccount()
+    expect(await fail(account.email, 6)).toEqual(LOCKING)
+    expectType(await app.anonymous.call(RegisterDocument, { input: account }), 'RegisterSuccess')
+    const { token } = proofOf(await app.mail(account.email, SUBJECTS.verification))
+    expectType(await app.anonymous.call(VerifyEmailDocument, { input: { token } }), 'VerifyEmailSuccess')
+    expectType(await guess(account.email), 'AccountLockedError')
+    clock.advance('31m')
+    expectType(await guess(account.email, account.password), 'LoginSuccess')
   })
 
   test('count for the address, however it is written and wherever they come from', async () => {

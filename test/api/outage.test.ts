@@ -9,7 +9,9 @@ import { eventually } from '../support/eventually.js'
 import {
   AuditLogDocument,
   ExchangeTokenDocument,
+  LoginDocument,
   MeDocument,
+  RefreshDocument,
   VerifyEmailDocument,
 } from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
@@ -99,6 +101,19 @@ test('A signing key of another SECRET_KEY does not keep a server from verifying 
   one.clock.advance('2s')
   expect(await ada.call(MeDocument)).toMatchObject({ id: ada.id })
   expect(one.log.problems).not.toEqual([])
+  // It signs nothing, and uses nothing up for it.
+  const [signIn, renewal] = [{ identifier: ada.email, password: ada.password }, { refreshToken: ada.refreshToken }]
+  for (const refused of [
+    await one.anonymous.refusal(LoginDocument, { input: signIn }),
+    await one.anonymous.refusal(RefreshDocument, { input: renewal }),
+  ]) {
+    expect(refused.code).toBe('INTERNAL_SERVER_ERROR')
+  }
+  expect((await fetch(`${one.url}/health/ready`)).status).toBe(503)
+  expect((await fetch(`${two.url}/health/ready`)).status).toBe(200)
+  expect((await ada.sessions()).filter(({ isActive }) => isActive)).toHaveLength(1)
+  two.clock.advance('5m')
+  expectType(await two.anonymous.call(RefreshDocument, { input: renewal }), 'RefreshSuccess')
   one.log.problems.length = 0
 })
 

@@ -1,4 +1,5 @@
-import { describe, expect, test } from 'vitest'
+import pg from 'pg'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { ChangePasswordDocument, LogoutDocument, MeDocument, RefreshDocument } from '../support/generated/graphql.js'
@@ -16,6 +17,27 @@ async function rotate(refreshToken: string): Promise<string> {
 }
 const reasonOf = async (refreshToken: string) =>
   expectType(await refresh(refreshToken), 'InvalidRefreshTokenError').reason
+
+test('A token that could not be rotated, though it is live, is no copy', async () => {
+  const ada = await app.newUser()
+  const { query } = pg.Client.prototype
+  let lost = 0
+  const losing = vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
+    this: pg.Client,
+    ...args: unknown[]
+  ) {
+    const [{ text = '' }] = args as [{ text?: string }]
+    if (!text.includes("SET state = 'ROTATED'") || lost === 2) return Reflect.apply(query, this, args)
+    lost += 1
+    // As when the clock of another process is ahead: the session is over there, and not here.
+    return Reflect.apply(query, this, ['SELECT WHERE false', args.at(-1)])
+  } as typeof query)
+  onTestFinished(() => losing.mockRestore())
+  const answer = await present(ada.refreshToken)
+  expect(lost).toBe(2)
+  expectType(answer.data.refresh, 'RefreshSuccess')
+  expect(await app.eventsFrom(answer)).toEqual(['TOKEN_REFRESHED'])
+})
 
 describe('a refresh token', () => {
   test('is traded for a new pair of the same session', async () => {

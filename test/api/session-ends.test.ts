@@ -3,6 +3,7 @@ import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { lockDatabase } from '../support/database-lock.js'
 import {
+  LogoutDocument,
   MeDocument,
   RefreshDocument,
   SessionsDocument,
@@ -25,6 +26,28 @@ async function expectSignedOut(user: User): Promise<void> {
   expect(expectType(refreshed, 'InvalidRefreshTokenError').reason).toBe('REVOKED')
 }
 const terminate = (user: User, sessionId: string) => user.execute(TerminateSessionDocument, { input: { sessionId } })
+
+describe('signing out', () => {
+  test('with an access token that has expired ends the session all the same', async () => {
+    const ada = await app.newUser()
+    app.clock.advance('16m')
+    expect(await ada.call(MeDocument)).toBeNull()
+    const answer = await ada.execute(LogoutDocument)
+    expectType(answer.data.logout, 'LogoutSuccess')
+    expect(await app.eventsFrom(answer)).toEqual(['LOGGED_OUT'])
+    await expectSignedOut(ada)
+  })
+
+  test('with an access token that was tampered with ends nothing', async () => {
+    const ada = await app.newUser()
+    const [head, , signature] = ada.accessToken.split('.')
+    const [, claims] = (await app.newUser()).accessToken.split('.')
+    const forged = app.anonymous.with({ authorization: `Bearer ${head}.${claims}.${signature}` })
+    const answer = await forged.execute(LogoutDocument)
+    expectType(answer.data.logout, 'LogoutSuccess')
+    expect(await app.eventsFrom(answer)).toEqual([])
+  })
+})
 
 describe('terminating a session', () => {
   test('refuses it on the very next request', async () => {

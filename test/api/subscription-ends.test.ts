@@ -110,6 +110,16 @@ describe('a connection', () => {
     },
   )
 
+  test('with a token that has only expired is closed with 4401: a refresh helps', async () => {
+    const short = await startApp({ env: { ACCESS_TOKEN_LIFETIME: '1s' } })
+    const ada = await short.newUser()
+    const { accessToken: token } = await ada.logIn()
+    short.clock.advance('1m')
+    expect(await (await openSocket(short.url, { token })).closing).toMatchObject({ code: 4401 })
+    short.clock.advance('8d')
+    expect(await (await openSocket(short.url, { token })).closing).toMatchObject({ code: 4403 })
+  })
+
   test('with the token of a session that has ended is closed with 4403', async () => {
     const ada = await app.newUser()
     await ada.call(LogoutDocument)

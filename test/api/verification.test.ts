@@ -160,6 +160,7 @@ describe('the exchange token of a verification', () => {
     })
     const { firstLogin, authentication } = expectType(answer.data.exchangeToken, 'ExchangeTokenSuccess')
     expect(firstLogin).toBe(true)
+    expect(authentication.user.lastLoginAt).toBe(authentication.session.createdAt)
     expect(authentication.session).toMatchObject({ deviceName: 'My laptop', isCurrent: true, rememberMe: false })
     expect(await app.eventsFrom(answer)).toEqual(['TOKEN_EXCHANGED', 'SESSION_CREATED'])
     const signedIn = anonymous.with({ authorization: `Bearer ${authentication.accessToken}` })

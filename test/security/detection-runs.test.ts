@@ -1,7 +1,10 @@
-import { describe, expect, test } from 'vitest'
+import pg from 'pg'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { untilJudged } from '../support/detection.js'
+import { eventually } from '../support/eventually.js'
+import { RequestPasswordResetDocument } from '../support/generated/graphql.js'
 import { AT } from '../support/geoip.js'
 import { createInstallation } from '../support/installation.js'
 import { SUBJECTS } from '../support/mailbox.js'
@@ -51,6 +54,29 @@ describe('DETECTION_RULES', () => {
     await ada.logIn({}, from(AT.sydney))
     expect(await rulesOf(nowhere, ada)).toEqual([])
   })
+})
+
+test('A rule that always fails keeps the others from nothing', async () => {
+  const app = await startApp({ env: { ...env, DETECTION_RULES: 'MANY_ADDRESSES=3/1h' } })
+  const { query } = pg.Client.prototype
+  const failing = vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
+    this: pg.Client,
+    ...args: unknown[]
+  ) {
+    const [first] = args as [string | { text: string }]
+    const isBroken = (typeof first === 'string' ? first : first.text).includes('asked.requests >=')
+    return isBroken ? Promise.reject(new Error('broken')) : Reflect.apply(query, this, args)
+  } as typeof query)
+  onTestFinished(() => failing.mockRestore())
+  const ada = await app.newUser()
+  for (let time = 1; time <= 3; time += 1) {
+    await app.anonymous.call(RequestPasswordResetDocument, { input: { email: ada.email } })
+    for (const address of addresses(3, `198.18.${time}.`)) await guess(app, ada.email, address)
+  }
+  await eventually(() => rulesOf(app, ada)).toContain('MANY_ADDRESSES')
+  failing.mockRestore()
+  await eventually(() => app.log.problems.map(({ fields }) => fields)).toContainEqual({ rule: 'RESET_BURST' })
+  app.log.hush(/A rule of detection has failed/)
 })
 
 describe('every event is judged once', () => {

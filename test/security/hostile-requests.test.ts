@@ -158,3 +158,26 @@ test("Cookies that somebody else has planted become nobody's session", async () 
   expect(given.some((cookie) => /^portcullis_refresh=[\w.-]{40,}$/.test(cookie))).toBe(true)
   expect(given.join()).not.toContain('planted')
 })
+
+describe('bytes that are no UTF-8', () => {
+  test('are refused in a body: passwords that differ in them would be the same one', async () => {
+    const body = Buffer.from('{"query":"{ csrfToken }","variables":{"password":"p\xe4ss"}}', 'latin1')
+    const response = await fetch(`${app.url}/graphql`, {
+      ...{ method: 'POST', headers: { 'content-type': 'application/json' }, body },
+    })
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ errors: [{ message: 'The body is not JSON.' }] })
+  })
+
+  test('are refused in a form', async () => {
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+    const response = await fetch(`${app.url}/reset-password`, { method: 'POST', headers, body: 'newPassword=p%E4ss' })
+    expect(response.status).toBe(400)
+    expect(await response.text()).toContain('not in UTF-8')
+  })
+})
+
+test('A form that is too long is refused unread', async () => {
+  const body = new URLSearchParams({ code: '0'.repeat(20_000) })
+  expect((await fetch(`${app.url}/verify-email`, { method: 'POST', body })).status).toBe(413)
+})

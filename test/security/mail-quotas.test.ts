@@ -61,7 +61,9 @@ test.each(FLOODS)(
     expect(last.status).toBe(first.status)
     expect([...last.headers.keys()]).toEqual([...first.headers.keys()])
     const withheld = { type: 'RATE_LIMIT_EXCEEDED', success: false, metadata: { reason: 'TOO_MANY_MAILS', mail } }
-    expect(await eventsOf(last)).toContainEqual(expect.objectContaining(withheld))
+    const told = (await eventsOf(last)).filter(({ type }) => type === 'RATE_LIMIT_EXCEEDED')
+    // Of a lock it has none: where there is no account there is nothing to withhold.
+    expect(told).toEqual(mail === 'account-locked' ? [] : [expect.objectContaining(withheld)])
     expect((await eventsOf(first)).map(({ type }) => type)).not.toContain('RATE_LIMIT_EXCEEDED')
 
     app.clock.advance('20m')

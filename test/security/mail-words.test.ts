@@ -17,6 +17,13 @@ test('A mail to an address that nobody has proven carries no name that a strange
   expect((await app.mail(email, SUBJECTS.reset)).text).not.toContain('winner')
 })
 
+test('No more it does where the account can be used without a proof', async () => {
+  const open = await startApp({ env: { REQUIRE_VERIFIED_EMAIL: 'false' } })
+  const { email } = await open.register({ displayName: 'winner! Call 0800 555' })
+  await open.anonymous.call(RequestPasswordResetDocument, { input: { email } })
+  expect((await open.mail(email, SUBJECTS.reset)).text).not.toContain('winner')
+})
+
 test('An address that nobody has proven gets no word of what is done with its account', async () => {
   const open = await startApp({ env: { REQUIRE_VERIFIED_EMAIL: 'false', REFRESH_GRACE_PERIOD: '0s' } })
   const { email, password } = await open.register()

@@ -112,12 +112,20 @@ describe('what users have chosen', () => {
     expect(mail.html).toContain('>abc d e<')
   })
 
-  it.each(['evil.example', 'http://evil', 'Call 123456', 'x'.repeat(61), '', '\r\n'])(
-    'is no name to greet by when it is %j',
-    (displayName) => {
-      expect(renderEmail('password-reset', linkAndCode, { ...ada, displayName }).text).toMatch(/^Hello,\n/)
-    },
-  )
+  it.each([
+    'evil.example',
+    'http://evil',
+    'Call 123456',
+    'Win at evil。example',
+    'evil．example',
+    'code 123 456',
+    '１２３４５６',
+    'x'.repeat(61),
+    '',
+    '\r\n',
+  ])('is no name to greet by when it is %j', (displayName) => {
+    expect(renderEmail('password-reset', linkAndCode, { ...ada, displayName }).text).toMatch(/^Hello,\n/)
+  })
 
   it('greets by an ordinary name, escaped', () => {
     const mail = renderEmail('password-reset', linkAndCode, { ...ada, displayName: `Ada O'Brien <3` })

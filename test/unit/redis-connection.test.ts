@@ -56,6 +56,23 @@ describe.skipIf(!hasRedis)('The connection to Redis', () => {
     expect(lines.filter((line) => line.includes('not reachable'))).toEqual([])
   })
 
+  test('whoever is more patient than those who gave up waits for the answer', async () => {
+    const connection = await connect(redis.url)
+    const ask = (patienceMs?: number) =>
+      connection.run(
+        (client) => client.get('x'),
+        () => 'fallback',
+        patienceMs,
+      )
+    redis.pause()
+    expect(await ask()).toBe('fallback')
+    const patient = ask(5000)
+    // Its turn has not come: it does not even ask.
+    expect(await ask()).toBe('fallback')
+    redis.resume()
+    expect(await patient).toBeNull()
+  })
+
   test('while a server hangs, a single one of many concurrent calls tries it', async () => {
     const connection = await connect(redis.url)
     redis.pause()

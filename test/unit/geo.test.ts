@@ -1,0 +1,19 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { openGeoLocator } from '../../src/infra/geo.js'
+import { AT, makePlaces } from '../support/geoip.js'
+import { createTestLog } from '../support/log.js'
+
+test('A database that is damaged knows fewer places, says so once, and fails nobody', async () => {
+  const path = makePlaces()
+  const bytes = readFileSync(path)
+  const [from, to] = [bytes.indexOf('Vienna'), bytes.indexOf('\xab\xcd\xefMaxMind.com', 0, 'latin1')]
+  writeFileSync(path, bytes.fill(0xff, from, to))
+  const log = createTestLog()
+  const geo = await openGeoLocator(path, log)
+  for (const address of Object.values(AT)) {
+    expect(geo.locate(address)).toEqual({ city: null, country: null })
+    expect(geo.coordinates(address)).toBeNull()
+  }
+  expect(log.problems.map(({ message }) => message)).toEqual(['GEOIP_DATABASE is damaged: some places are unknown'])
+})
