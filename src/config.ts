@@ -117,13 +117,12 @@ export class ConfigError extends Error {
 
 type Settings = z.infer<typeof schema>
 
-const LOCAL_MAIL = '@localhost'
 /** What production does without, but hardly on purpose. */
 function warningsAbout(env: Settings): string[] {
   if (env.NODE_ENV !== 'production') return []
   return [
     !env.PUBLIC_URL && 'PUBLIC_URL is not set: tokens and the links of mails name localhost',
-    env.MAIL_FROM.includes(LOCAL_MAIL) && `MAIL_FROM ends with ${LOCAL_MAIL}: mail servers refuse such mails`,
+    /@localhost>?$/.test(env.MAIL_FROM) && 'MAIL_FROM ends with @localhost: mail servers refuse such mails',
   ].filter((warning) => typeof warning === 'string')
 }
 

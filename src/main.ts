@@ -32,6 +32,8 @@ try {
   process.on('SIGTERM', close)
   process.on('SIGINT', close)
 } catch (error) {
-  log.error({ err: error }, 'The server could not start')
+  const isTaken = (error as { code?: unknown }).code === 'EADDRINUSE'
+  const hint = isTaken ? `: something else listens on PORT ${config.port}` : ''
+  log.error({ err: error }, `The server could not start${hint}`)
   process.exit(1)
 }

@@ -14,7 +14,7 @@ import { createMetrics } from './infra/metrics.js'
 import { applyMigrations } from './infra/migrate.js'
 import { createPasswordEstimator } from './infra/password-estimator.js'
 import { createPasswordHasher } from './infra/password-hasher.js'
-import { connectPostgres } from './infra/postgres.js'
+import { connectPostgres, isDatabaseUnavailable } from './infra/postgres.js'
 import { connectRedis, type RedisConnection } from './infra/redis.js'
 import { createRedisBus } from './infra/redis-bus.js'
 import { createRedisCache } from './infra/redis-cache.js'
@@ -99,6 +99,12 @@ async function unwind(endings: Ending[], log: Log): Promise<void> {
 }
 
 /** Everything below HTTP: adapters, services and jobs, connected and migrated. What fails to begin leaves nothing behind. */
+/** The first to need the database says which setting it is about. */
+function rethrowNamed(error: Error & { code?: string }): never {
+  if (!isDatabaseUnavailable(error)) throw error
+  throw new Error(`The database of DATABASE_URL does not answer: ${error.message || error.code}`, { cause: error })
+}
+
 export async function createRuntime(config: Config, log: Log, urls: Urls, replacements: Replacements = {}) {
   const endings: Ending[] = []
   try {
@@ -130,7 +136,7 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
   const estimator = begun(createPasswordEstimator(), (each) => each.close())
   metrics.watch('hash_queue_depth', 'Passwords that wait to be hashed.', hasher.depth)
 
-  const applied = await applyMigrations(db.pool, MIGRATIONS)
+  const applied = await applyMigrations(db.pool, MIGRATIONS).catch(rethrowNamed)
   if (applied.length > 0) log.info({ applied }, 'The database was migrated')
   const execute = (text: string, values?: unknown[]) => db.pool.query(text, values)
   const jobs = createJobs({ execute, log })

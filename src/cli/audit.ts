@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { type FileHandle, link, open, rm } from 'node:fs/promises'
+import { constants, copyFile, type FileHandle, link, open, rm } from 'node:fs/promises'
 import { pipeline } from 'node:stream/promises'
 import { SingleBar } from 'cli-progress'
 import { type Command, InvalidArgumentError, Option } from 'commander'
@@ -111,7 +111,11 @@ async function withNewFile<T>(path: string, work: (file: FileHandle) => Promise<
   try {
     const result = await work(file).finally(() => file.close())
     // Unlike a renaming, this replaces nothing.
-    await link(part, path)
+    await link(part, path).catch((error) => {
+      // Where the file system has no links.
+      if (error.code === 'EEXIST') throw error
+      return copyFile(part, path, constants.COPYFILE_EXCL)
+    })
     return result
   } catch (error) {
     throw (error as { code?: unknown }).code === 'EEXIST' ? taken() : error

@@ -55,7 +55,7 @@ const consumeScript = createScript(CONSUME, createHash('sha1').update(CONSUME).d
 type Call = readonly RateLimitRule[]
 
 /** Longer than caches wait: a flood that slows everything down must not gain a second count by it. */
-const PATIENCE_MS = 1000
+const PATIENCE_MS = 500
 
 type KeyOf = (rule: RateLimitRule) => string
 

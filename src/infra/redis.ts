@@ -175,12 +175,16 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
     if (!isClosed) outageLog.down(error)
   }
 
-  /** An answer that came too late for the less patient does not bring them back. */
+  /** An answer that came too late for the less patient brings only the others back. */
   const onAnswer = (startedAt: number) => {
     if (failedPatienceMs === 0) return
     const now = performance.now()
     failingSince = now
-    if (now - startedAt > COMMAND_TIMEOUT_MS) return
+    const elapsedMs = now - startedAt
+    if (elapsedMs > COMMAND_TIMEOUT_MS) {
+      failedPatienceMs = Math.min(failedPatienceMs, elapsedMs)
+      return
+    }
     failedPatienceMs = 0
     outageLog.up()
   }

@@ -1,3 +1,4 @@
+import type { SessionKey } from '../services/sessions.js'
 import { builder } from './builder.js'
 import { createCursors } from './cursors.js'
 import { uuid } from './shapes.js'
@@ -48,12 +49,6 @@ export const SessionConnection = builder.connectionObject(
 )
 
 const cursors = createCursors('sessions')
-
-/** A place in the list of sessions: the activity of the one that stands there, and its id. */
-export interface SessionKey {
-  activeAt: Date
-  id: string
-}
 
 export const toCursor = ({ lastActivityAt, id }: { lastActivityAt: Date; id: string }): string =>
   cursors.toCursor(`${lastActivityAt.getTime()}:${id}`)

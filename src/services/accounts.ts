@@ -85,7 +85,7 @@ export function createAccounts({ clock, records, throttle }: { clock: Clock; rec
       }
       await tx.afterCommit(() => records.forget({ userIds: [userId, ...otherIds] }))
       const user = await findById(tx, userId)
-      await throttle.adopt(tx, user.email, userId)
+      if (own.isPending) await throttle.adopt(tx, user.email, userId)
       return user
     },
   }

@@ -46,6 +46,7 @@ const ERASE = `
   WHERE user_id = $1::uuid AND salt IS NOT NULL
     AND position < (SELECT position FROM audit_events WHERE user_id = $1::uuid AND correlation_id = $2::text)
   RETURNING 1`
+const KNOWS = 'SELECT FROM audit_events WHERE user_id = $1::uuid LIMIT 1'
 const BATCH = 1000
 const RECORD = insertEvents('$1')
 const SEAL = 'SELECT seal_audit_events($1::int) AS sealed'
@@ -97,9 +98,11 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
 
     /**
      * Erases what is personal in the events of an account: address, user agent, place and metadata. The chain still
-     * holds: it has only a salted commitment to them. Returns how many events that were.
+     * holds: it has only a salted commitment to them. Returns how many events that were; throws where there are none.
      */
     async erase(client: Client, userId: string): Promise<number> {
+      await seal()
+      if ((await db.sql(KNOWS, [userId])).length === 0) throw new Error(`There is no event of an account "${userId}"`)
       // First the log says so, in what nobody erases: an event that was erased behind its back does not verify.
       const correlationId = `${ERASURE}${randomUUID()}`
       const entry: AuditEntry = { type: 'PROFILE_UPDATED', userId, metadata: { fields: ['auditLog'] } }

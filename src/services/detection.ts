@@ -87,7 +87,7 @@ function judgeTravel(finding: Finding, geo: GeoLocator): Finding | null {
 /**
  * Follows the audit log and raises what is suspicious in it, some time after the fact: no sign-in waits for it. One
  * process at a time judges; what it raises, the mails and how far it has come are one transaction, so that every event is
- * judged once, also when the process is killed.
+ * judged once, also when the process is killed; but by a rule that keeps failing not at all.
  */
 export function createDetection({ db, clock, audit, feed, records, mails, geo, log, thresholds }: Deps) {
   const rules = Object.entries(thresholds) as [DetectionRule, Threshold][]
@@ -188,11 +188,12 @@ export function createDetection({ db, clock, audit, feed, records, mails, geo, l
     failures.clear()
   }
 
-  /** Judges the next events. Returns whether there may be more of them. */
+  /** Judges the next events. Returns whether there may be more of them; null where another process is at it. */
   const step = () =>
     db.transaction(async (tx) => {
       const [taken] = await tx.sql<Taken>(statements.TAKE, [])
-      if (!taken || taken.head === taken.position) return false
+      if (!taken) return null
+      if (taken.head === taken.position) return false
       const oldest = new Date(clock.now().getTime() - MAX_AGE_MS)
       const { events, from } = await next(tx, taken, oldest)
       const last = events[BATCH - 1]
@@ -208,8 +209,10 @@ export function createDetection({ db, clock, audit, feed, records, mails, geo, l
     while (isDue && !isStopped) {
       isDue = false
       try {
-        while (!isStopped && (await step())) reportPassedBy()
-        reportPassedBy()
+        for (let hasMore: boolean | null = true; hasMore && !isStopped; ) {
+          hasMore = await step()
+          if (hasMore !== null) reportPassedBy()
+        }
       } catch (error) {
         log.warn({ err: error }, 'The audit log could not be judged')
       }

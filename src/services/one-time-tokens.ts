@@ -5,6 +5,7 @@ import type { OneTimePurpose } from '../generated/prisma/client.js'
 import { normalizeEmail } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import type { Database, Transaction } from './database.js'
+import { createTurns } from './turns.js'
 
 /** The token of a link, or the address and the six-digit code of the same mail. */
 export type Proof = { token: string } | { email: string; code: string }
@@ -28,25 +29,31 @@ const MAX_GUESSES = 5
 const MAX_COMPARED = 20
 
 // Until the transaction ends: nobody else guesses at the address meanwhile, or what is counted would be less than there is.
-const IN_TURN = 'SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))::text'
+const ALONE = `
+  SELECT pg_advisory_xact_lock(hashtextextended(subject, 0))::text FROM unnest(string_to_array($1::text, ',')) AS subject`
 
 // A guess is written down before the codes are compared, and counts for each code that it could be about: those of every
-// registration of the address. It takes the same work where there is none.
+// registration of the address. It takes the same work where there is none, however many guesses there were.
 const GUESS = `
-  WITH earlier AS MATERIALIZED (
-    SELECT guessed_at, compared FROM code_guesses WHERE key = ANY(string_to_array($4::text, ','))
+  WITH fifth AS MATERIALIZED (
+    SELECT max(guessed_at) AS guessed_at FROM (
+      SELECT guessed_at FROM code_guesses WHERE key = ANY(string_to_array($4::text, ','))
+      ORDER BY guessed_at DESC OFFSET ${MAX_GUESSES - 1} LIMIT 1
+    ) AS one
+  ), today AS MATERIALIZED (
+    SELECT coalesce(sum(compared), 0) AS compared FROM code_guesses
+    WHERE key = ANY(string_to_array($4::text, ',')) AND guessed_at > $3::timestamptz - interval '1 day'
   ), live AS MATERIALIZED (
-    SELECT t.id, t.user_id, t.code_hash FROM users u JOIN one_time_tokens t ON t.user_id = u.id
+    SELECT t.id, t.user_id, t.code_hash
+    FROM fifth CROSS JOIN users u JOIN one_time_tokens t ON t.user_id = u.id
     WHERE u.email_normalized = $1::text AND t.purpose = $2::text::one_time_purpose AND t.code_hash IS NOT NULL
       AND t.used_at IS NULL AND t.expires_at > $3::timestamptz
-      AND (SELECT count(*) FROM earlier WHERE guessed_at >= t.created_at) < ${MAX_GUESSES}
-  ), today AS (
-    SELECT sum(compared) AS compared FROM earlier WHERE guessed_at > $3::timestamptz - interval '1 day'
+      AND (fifth.guessed_at IS NULL OR fifth.guessed_at < t.created_at)
   ), allowed AS MATERIALIZED (
-    SELECT * FROM live WHERE (SELECT count(*) FROM live) + (SELECT coalesce(compared, 0) FROM today) <= ${MAX_COMPARED}
+    SELECT live.* FROM live CROSS JOIN today WHERE (SELECT count(*) FROM live) + today.compared <= ${MAX_COMPARED}
   ), counted AS (
     INSERT INTO code_guesses (id, key, compared, guessed_at)
-    SELECT $5::uuid, split_part($4::text, ',', 1), count(*), $3::timestamptz FROM allowed
+    SELECT $5::uuid, split_part($4::text, ',', 1), (SELECT count(*) FROM allowed), $3::timestamptz FROM fifth, today
   )
   SELECT id, user_id AS "userId", code_hash AS "codeHash" FROM allowed`
 
@@ -62,6 +69,7 @@ interface Deps {
 
 /** Single-use tokens and codes, stored only as hashes. */
 export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
+  const inTurn = createTurns()
   const codeHash = (key: Buffer, userId: string, purpose: OneTimePurpose, code: string) =>
     hmac(key, `${purpose}:${userId}:${code}`)
 
@@ -69,7 +77,8 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
     const address = normalizeEmail(email)
     const subjects = keys.all.map((key) => `${purpose}:${hmac(key, address).toString('base64url')}`)
     const id = uuid()
-    await tx.sql(IN_TURN, [subjects[0]])
+    // In one order, of all keys: processes share one of them while SECRET_KEY changes.
+    await tx.sql(ALONE, [[...subjects].sort().join()])
     const values = [address, purpose, clock.now(), subjects.join(), id]
     for (const { codeHash: stored, ...found } of await tx.sql<FoundToken & { codeHash: Uint8Array }>(GUESS, values)) {
       if (!keys.all.some((key) => isEqual(stored, codeHash(key, found.userId, purpose, code)))) continue
@@ -117,11 +126,14 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
      */
     async find(purpose: OneTimePurpose, proof: Proof, onMiss: Miss = async () => {}): Promise<FoundToken | null> {
       if ('code' in proof) {
-        return db.transaction(async (tx) => {
-          const found = await guess(tx, purpose, proof.email, proof.code)
-          if (!found) await onMiss(tx)
-          return found
-        })
+        // Those who wait for their turn keep no connection meanwhile.
+        return inTurn(`${purpose}:${normalizeEmail(proof.email)}`, () =>
+          db.transaction(async (tx) => {
+            const found = await guess(tx, purpose, proof.email, proof.code)
+            if (!found) await onMiss(tx)
+            return found
+          }),
+        )
       }
       const found = await db.prisma.oneTimeToken.findFirst({
         where: { tokenHash: sha256(proof.token), purpose, usedAt: null, expiresAt: { gt: clock.now() } },

@@ -1,3 +1,4 @@
+import type { AuditEventType } from '../audit-events.js'
 import type { Origin } from '../emails/kinds.js'
 import { normalizeEmail } from '../identifiers.js'
 import type { Clock, Jobs } from '../ports.js'
@@ -57,10 +58,15 @@ export function createRequestedMails(deps: Deps) {
   } = deps
 
   /** Whether the mailbox may get one more. The log tells of those that it may not, in place of the mail. */
-  async function isAllowed({ tx, client }: Errand, to: UserRecord, mail: LimitedMail): Promise<boolean> {
+  async function isAllowed(
+    { tx, client }: Errand,
+    to: UserRecord,
+    mail: LimitedMail,
+    type: AuditEventType = 'RATE_LIMIT_EXCEEDED',
+  ): Promise<boolean> {
     if (await quotas.take(tx, to.email, mail)) return true
     const metadata = { reason: 'TOO_MANY_MAILS', mail }
-    await audit.record(tx, client, { type: 'RATE_LIMIT_EXCEEDED', userId: to.id, metadata })
+    await audit.record(tx, client, { type, success: false, userId: to.id, metadata })
     return false
   }
 
@@ -83,7 +89,7 @@ export function createRequestedMails(deps: Deps) {
 
   /**
    * A mail that was asked for by the address alone belongs to none of the several registrations that share it: what it
-   * confirms is a registration without a password. It is kept, and with it the wrong codes that count for the address.
+   * confirms is a registration without a password. It is kept for the next one.
    */
   async function withoutPassword({ tx, client, at }: Errand, email: string, passwordHash: string): Promise<UserRecord> {
     const { prisma } = tx
@@ -136,7 +142,8 @@ export function createRequestedMails(deps: Deps) {
     if (!user?.isActive) {
       return audit.record(tx, client, unsent(type, user?.id ?? null, user ? 'DEACTIVATED' : 'UNKNOWN_ACCOUNT'))
     }
-    if (!(await isAllowed(errand, user, 'password-reset'))) return
+    // Detection counts those that were withheld, too.
+    if (!(await isAllowed(errand, user, 'password-reset', type))) return
     await mails.sendReset(tx, user)
     await audit.record(tx, client, { type, userId: user.id })
   }

@@ -46,7 +46,8 @@ interface Opened {
   user: UserRecord
 }
 
-interface SessionKey {
+/** A place in the list of sessions: the activity of the one that stands there, and its id. */
+export interface SessionKey {
   activeAt: Date
   id: string
 }

@@ -35,12 +35,10 @@ const COUNT = `
   RETURNING failures, locked_until AS "lockedUntil"`
 
 // The account's own and those of its known devices.
-// What was counted while the address had no account.
-const ADOPT = `
-  UPDATE login_throttles SET key = $2::text, user_id = $3::uuid
-  WHERE key = $1::text AND NOT EXISTS (SELECT FROM login_throttles WHERE key = $2::text)`
-
 const CLEAR = 'DELETE FROM login_throttles WHERE user_id = $1::uuid RETURNING locked_until AS "lockedUntil"'
+
+// What was counted while the address had no account.
+const ADOPT = 'UPDATE login_throttles SET key = $2::text, user_id = $3::uuid WHERE key = $1::text'
 
 /** Lockout after consecutive failures: the same for identifiers that have an account and for those that have none. */
 export function createThrottle({ clock, audit, mailRequests, keys, threshold, durationMs }: Deps) {

@@ -32,8 +32,18 @@ test(
     const { port } = taken.address() as AddressInfo
     const server = startProcess({ PORT: `${port}`, DATABASE_URL: inject('database').url, LOG_FORMAT: 'json' })
     expect(await server.exited).toBe(1)
-    expect(server.output()).toContain('EADDRINUSE')
+    expect(server.output()).toContain(`something else listens on PORT ${port}`)
     taken.close()
+  },
+  START_MS,
+)
+
+test(
+  'A server whose database does not answer says so, and exits with code 1',
+  async () => {
+    const server = startProcess({ DATABASE_URL: 'postgresql://127.0.0.1:1/none', LOG_FORMAT: 'json' })
+    expect(await server.exited).toBe(1)
+    expect(server.output()).toContain('The database of DATABASE_URL does not answer')
   },
   START_MS,
 )

@@ -70,6 +70,7 @@ describe('registering an address that has an account', () => {
     const { events, ...rest } = await ada.state()
     expect(rest).toEqual({ me: before.me, sessions: before.sessions })
     expect(events).toEqual([
+      expect.objectContaining({ type: 'EMAIL_VERIFICATION_SENT', success: false, userId: ada.id }),
       expect.objectContaining({ type: 'REGISTERED', success: false, userId: ada.id }),
       ...before.events,
     ])

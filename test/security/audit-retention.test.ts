@@ -40,6 +40,17 @@ describe('the database keeps sealed events as they are', async () => {
   })
 })
 
+test('of nobody, nothing is erased, and the log does not say so', async () => {
+  const app = await startApp()
+  await app.newUser()
+  const before = await app.allEvents()
+  const env = { DATABASE_URL: app.installation.databaseUrl }
+  const nobody = '00000000-0000-4000-8000-000000000000'
+  const { code, stderr } = await runCli(env, 'audit', 'erase', nobody)
+  expect({ code, stderr }).toEqual({ code: 1, stderr: `There is no event of an account "${nobody}"\n` })
+  expect(await app.allEvents()).toEqual(before)
+})
+
 test('what is personal can be erased, and the log still verifies', async () => {
   const app = await startApp()
   const [ada, bob] = [await app.newUser(), await app.newUser()]

@@ -60,8 +60,8 @@ test.each(FLOODS)(
     expect(bodyOf(last)).toBe(bodyOf(first))
     expect(last.status).toBe(first.status)
     expect([...last.headers.keys()]).toEqual([...first.headers.keys()])
-    const withheld = { type: 'RATE_LIMIT_EXCEEDED', success: false, metadata: { reason: 'TOO_MANY_MAILS', mail } }
-    const told = (await eventsOf(last)).filter(({ type }) => type === 'RATE_LIMIT_EXCEEDED')
+    const withheld = { success: false, metadata: { reason: 'TOO_MANY_MAILS', mail } }
+    const told = (await eventsOf(last)).filter(({ metadata }) => JSON.stringify(metadata).includes('TOO_MANY_MAILS'))
     // Of a lock it has none: where there is no account there is nothing to withhold.
     expect(told).toEqual(mail === 'account-locked' ? [] : [expect.objectContaining(withheld)])
     expect((await eventsOf(first)).map(({ type }) => type)).not.toContain('RATE_LIMIT_EXCEEDED')

@@ -79,6 +79,11 @@ const end = (world: World, session: ModelSession, reason: EndReason) => {
 
 const sessionOf = ({ sessions }: World, id: string) => sessions.find((session) => session.id === id)
 
+function live(world: World, id: string): ModelSession | null {
+  const session = sessionOf(world, id)
+  return session && !endOf(world, session) ? session : null
+}
+
 /** What the server chose by chance. The model takes it over, provided that nobody has had it before. */
 const fresh = ({ sessions }: World, token: string | undefined): string =>
   token && !sessions.some(({ issued }) => issued.includes(token)) ? token : 'a new token'
@@ -175,7 +180,8 @@ function changePassword(
 function* perform(world: World, call: Call, given: Answer): Generator<void, Answer> {
   if (call.action === 'login') return logIn(world, call.password, given)
   if (call.action === 'refresh') return yield* refresh(world, call.token, given)
-  const session = authenticate(world, call.by)
+  // An access token that has expired is good enough to leave by.
+  const session = authenticate(world, call.by) ?? (call.action === 'logout' ? live(world, call.by.sessionId) : null)
   if (call.action === 'me') return session ? { type: 'User', sessionId: session.id } : { type: 'null' }
   yield
   if (call.action === 'logout') {

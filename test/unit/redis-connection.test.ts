@@ -73,6 +73,21 @@ describe.skipIf(!hasRedis)('The connection to Redis', () => {
     expect(await patient).toBeNull()
   })
 
+  test('whoever has waited in vain, too, is back with the first answer that comes in time for him', async () => {
+    const connection = await connect(redis.url)
+    const askSlowly = () =>
+      connection.run<unknown>(
+        (client) => client.blpop('nothing', 0.3),
+        () => 'fallback',
+        1000,
+      )
+    redis.pause()
+    expect(await askSlowly()).toBe('fallback')
+    redis.resume()
+    await expect.poll(askSlowly, WAIT).toBeNull()
+    expect(await Promise.all([askSlowly(), askSlowly()])).toEqual([null, null])
+  })
+
   test('while a server hangs, a single one of many concurrent calls tries it', async () => {
     const connection = await connect(redis.url)
     redis.pause()

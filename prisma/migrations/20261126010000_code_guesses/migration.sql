@@ -1,8 +1,5 @@
 -- Guesses at codes are counted for every address alike: a row that only a code has that was mailed told, by time, of it.
 
--- AlterTable
-ALTER TABLE "one_time_tokens" DROP COLUMN "code_tries";
-
 -- CreateTable
 CREATE TABLE "code_guesses" (
     "id" UUID NOT NULL,
