@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { z } from 'zod'
+import { productionProblems, productionWarnings, proxyProblem } from './config-production.js'
 import {
   base,
   cidr,
@@ -7,7 +8,6 @@ import {
   duration,
   flag,
   integer,
-  isLoopback,
   listOf,
   mailbox,
   oneOf,
@@ -117,29 +117,6 @@ export class ConfigError extends Error {
 
 type Settings = z.infer<typeof schema>
 
-/** What production does without, but hardly on purpose. */
-function warningsAbout(env: Settings): string[] {
-  if (env.NODE_ENV !== 'production') return []
-  return [
-    !env.PUBLIC_URL && 'PUBLIC_URL is not set: tokens and the links of mails name localhost',
-    /@localhost>?$/.test(env.MAIL_FROM) && 'MAIL_FROM ends with @localhost: mail servers refuse such mails',
-  ].filter((warning) => typeof warning === 'string')
-}
-
-const UNKNOWN_PROXY =
-  'PUBLIC_URL is https:, so a proxy ends TLS, and TRUSTED_PROXIES does not name it: all clients count as one address'
-
-function productionProblems(env: Settings): string[] {
-  const isInsecureUrl = env.PUBLIC_URL?.startsWith('http:') && !isLoopback(env.PUBLIC_URL)
-  return [
-    !env.DATABASE_URL && 'DATABASE_URL: required in production',
-    !env.SECRET_KEY && 'SECRET_KEY: required in production (32 bytes or more, e.g. from `openssl rand -base64 48`)',
-    !env.SMTP_URL && 'SMTP_URL: required in production',
-    isInsecureUrl && 'PUBLIC_URL: must be https: in production, unless it is loopback',
-    env.RATE_LIMITS === 'off' && 'RATE_LIMITS: cannot be off in production',
-  ].filter((problem) => typeof problem === 'string')
-}
-
 function rateLimits({ RATE_LIMITS = '', NODE_ENV }: Settings, problems: string[]): RateLimits | null {
   if (RATE_LIMITS === 'off') return null
   const { limits, problem } = parseRateLimits(RATE_LIMITS, DEFAULT_RATE_LIMITS(NODE_ENV === 'production'))
@@ -172,7 +149,7 @@ export function loadConfig(environment: Record<string, string | undefined>) {
 
   return deepFreeze({
     isProduction,
-    warnings: warningsAbout(env),
+    warnings: isProduction ? productionWarnings(env) : [],
     host: env.HOST,
     port: env.PORT,
     dataDir: env.DATA_DIR,
@@ -185,7 +162,7 @@ export function loadConfig(environment: Record<string, string | undefined>) {
     csrfOrigins: env.CSRF_TRUSTED_ORIGINS,
     trustedProxies: env.TRUSTED_PROXIES,
     /** Null: none can be seen from here. */
-    proxyProblem: env.PUBLIC_URL?.startsWith('https:') && env.TRUSTED_PROXIES.length === 0 ? UNKNOWN_PROXY : null,
+    proxyProblem: proxyProblem(env),
     secretKeys: env.SECRET_KEY,
     jwt: {
       algorithm: env.JWT_ALGORITHM,

@@ -180,13 +180,8 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
     if (failedPatienceMs === 0) return
     const now = performance.now()
     failingSince = now
-    const elapsedMs = now - startedAt
-    if (elapsedMs > COMMAND_TIMEOUT_MS) {
-      failedPatienceMs = Math.min(failedPatienceMs, elapsedMs)
-      return
-    }
-    failedPatienceMs = 0
-    outageLog.up()
+    failedPatienceMs = now - startedAt > COMMAND_TIMEOUT_MS ? Math.min(failedPatienceMs, now - startedAt) : 0
+    if (failedPatienceMs === 0) outageLog.up()
   }
 
   const run: RedisConnection['run'] = async (command, fallback, patienceMs = COMMAND_TIMEOUT_MS) => {

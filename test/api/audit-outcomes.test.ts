@@ -11,7 +11,7 @@ type Outcome = [circumstance: Circumstance, member: string, events: AuditEventTy
 /** What every outcome leaves in the log. Nothing: it has changed nothing, and no credential of an account was judged. */
 const OUTCOMES: Outcome[] = [
   ['register: a new address', 'RegisterSuccess', ['REGISTERED', 'EMAIL_VERIFICATION_SENT']],
-  ['register: a known address', 'RegisterSuccess', ['REGISTERED']],
+  ['register: a known address', 'RegisterSuccess', ['REGISTERED', 'EMAIL_VERIFICATION_SENT']],
   ['register: a weak password', 'WeakPasswordError', ['REGISTERED']],
   ['register: a taken username', 'UsernameTakenError', ['REGISTERED']],
   ['verifyEmail: a good token', 'VerifyEmailSuccess', ['EMAIL_VERIFIED']],
@@ -100,9 +100,6 @@ test('an event tells whether what it names has succeeded', async () => {
   for (const [circumstance, success] of outcomes) {
     const { requestId } = await circumstances[circumstance]()
     const events = (await app.allEvents()).filter(({ correlationId }) => correlationId === requestId)
-    expect(
-      events.map((event) => event.success),
-      circumstance,
-    ).toEqual([success])
+    expect(new Set(events.map((event) => event.success)), circumstance).toEqual(new Set([success]))
   }
 })

@@ -46,9 +46,10 @@ test('`user list` shows accounts, newest first, and nothing that is secret', asy
   await app.register({ email: 'eve@example.com' })
 
   const date = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
-  const account = { username: null, role: 'user', isActive: true, emailVerifiedAt: date, lastLoginAt: date }
+  const unused = { username: null, role: 'user', isActive: true, emailVerifiedAt: null, lastLoginAt: null }
+  const account = { ...unused, emailVerifiedAt: date, lastLoginAt: date, pendingUntil: null }
   const all = [
-    { ...account, id: expect.any(String), email: 'eve@example.com', emailVerifiedAt: null, lastLoginAt: null },
+    { ...unused, id: expect.any(String), email: 'eve@example.com', pendingUntil: date },
     { ...account, id: bob.id, email: 'bob@example.com', isActive: false },
     { ...account, id: ada.id, email: 'ada@example.com', username: 'ada' },
   ]
@@ -57,7 +58,7 @@ test('`user list` shows accounts, newest first, and nothing that is secret', asy
   const lines = (await run(app.installation, 'user', 'list', '--limit', '2')).trimEnd().split('\n')
   expect(lines).toEqual([
     expect.stringMatching(/^ID +E-MAIL +USERNAME +ROLE +STATE +LAST LOGIN$/),
-    expect.stringMatching(/^[0-9a-f-]{36} +eve@example\.com +- +user +unverified +never$/),
+    expect.stringMatching(/^[0-9a-f-]{36} +eve@example\.com +- +user +waiting +never$/),
     expect.stringMatching(new RegExp(`^${bob.id} +bob@example\\.com +- +user +deactivated +\\S+Z$`)),
   ])
   // Columns stand below each other.

@@ -16,8 +16,7 @@ import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import { OBSERVED, observeRequests } from '../support/observation.js'
 
 const app = await startApp()
-const REGISTERED = 'eleven borrowed umbrellas at dusk'
-const WRONG = NEXT_PASSWORD
+const [REGISTERED, WRONG] = ['eleven borrowed umbrellas at dusk', NEXT_PASSWORD]
 
 type Ask = (email: string, caller?: Client) => Promise<Answer<unknown>>
 const asker = (caller = app.anonymous) => caller
