@@ -45,7 +45,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
   const isKnownOrigin = (origin: string) =>
     isTrustedOrigin(origin) || isAllowedOrigin(origin) || ownOrigins().includes(origin)
 
-  for (const warning of [...config.warnings, config.proxyProblem]) if (warning) log.warn({}, warning)
+  for (const warning of config.warnings) log.warn({}, warning)
   const runtime = await createRuntime(config, log, urls, replacements)
   const { services, clock, db, redis, jobs, metrics, mailer, mailbox } = runtime
   const { prisma } = db

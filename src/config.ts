@@ -149,7 +149,7 @@ export function loadConfig(environment: Record<string, string | undefined>) {
 
   return deepFreeze({
     isProduction,
-    warnings: isProduction ? productionWarnings(env) : [],
+    warnings: [...(isProduction ? productionWarnings(env) : []), proxyProblem(env)].filter((text) => text !== null),
     host: env.HOST,
     port: env.PORT,
     dataDir: env.DATA_DIR,

@@ -1,4 +1,4 @@
-import { v7 as uuid } from 'uuid'
+import { NIL, v7 as uuid } from 'uuid'
 import type { KeyRing } from '../crypto/key-ring.js'
 import { hmac, isEqual, randomCode, randomToken, sha256 } from '../crypto/secrets.js'
 import type { OneTimePurpose } from '../generated/prisma/client.js'
@@ -33,7 +33,8 @@ const ALONE = `
   SELECT pg_advisory_xact_lock(hashtextextended(subject, 0))::text FROM unnest(string_to_array($1::text, ',')) AS subject`
 
 // A guess is written down before the codes are compared, and counts for each code that it could be about: those of every
-// registration of the address. It takes the same work where there is none, however many guesses there were.
+// registration of the address. It takes the same work where there is none, however many guesses there were: then it is
+// compared with what no keyed hash is.
 const GUESS = `
   WITH fifth AS MATERIALIZED (
     SELECT max(guessed_at) AS guessed_at FROM (
@@ -55,7 +56,8 @@ const GUESS = `
     INSERT INTO code_guesses (id, key, compared, guessed_at)
     SELECT $5::uuid, split_part($4::text, ',', 1), (SELECT count(*) FROM allowed), $3::timestamptz FROM fifth, today
   )
-  SELECT id, user_id AS "userId", code_hash AS "codeHash" FROM allowed`
+  SELECT id, user_id AS "userId", code_hash AS "codeHash" FROM allowed
+  UNION ALL SELECT '${NIL}', '${NIL}', sha256('') WHERE NOT EXISTS (SELECT FROM allowed)`
 
 const FORGET_GUESS = 'DELETE FROM code_guesses WHERE id = $1::uuid'
 

@@ -83,7 +83,9 @@ test.each([
 })
 
 test('Production starts without PUBLIC_URL and MAIL_FROM, and warns of it', () => {
-  expect(loadConfig({ ...PRODUCTION, MAIL_FROM: 'Portcullis <auth@example.com>' }).warnings).toEqual([])
+  const complete = { ...PRODUCTION, MAIL_FROM: 'Portcullis <auth@example.com>', TRUSTED_PROXIES: '10.0.0.1' }
+  expect(loadConfig(complete).warnings).toEqual([])
+  expect(loadConfig({ ...complete, TRUSTED_PROXIES: '' }).warnings).toEqual([expect.stringMatching(/TRUSTED_PROXIES/)])
   expect(loadConfig({ ...PRODUCTION, PUBLIC_URL: '' }).warnings).toEqual([
     expect.stringMatching(/^PUBLIC_URL is not set/),
     expect.stringMatching(/^MAIL_FROM ends with @localhost/),
