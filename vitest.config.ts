@@ -30,8 +30,9 @@ export default defineConfig({
     // As Node itself: the default import of a CommonJS module is what it exports.
     deps: { interopDefault: false },
     maxWorkers: 3,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Only what hangs takes as long: a machine may be slow.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     setupFiles: ['test/support/loopback-only.ts'],
     projects: [
       {

@@ -1,11 +1,9 @@
 import fc from 'fast-check'
 import pg from 'pg'
-import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { AUDIT_EVENTS, type AuditEventType, RISK_LEVELS, type RiskLevel } from '../../src/audit-events.js'
 import { startApp } from '../support/app.js'
 import { AuditLogDocument, type AuditLogQueryVariables } from '../support/generated/graphql.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 // What is put into the log past its sealing does not verify: it is not to be signed here.
 const app = await startApp({ env: { AUDIT_CHECKPOINT_EVENTS: '1000000', AUDIT_CHECKPOINT_INTERVAL: '36500d' } })

@@ -6,8 +6,6 @@ import { hasRedis, startRedis } from '../support/redis-server.js'
 import { openSocket } from '../support/streams.js'
 import type { User } from '../support/user.js'
 
-vi.setConfig({ testTimeout: 60_000 })
-
 const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
 const LIMITS = { RATE_LIMITS: 'login=5/1h,1000/1h;*=1000000/1m' }
 

@@ -1,4 +1,4 @@
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
@@ -7,8 +7,6 @@ import { metric } from '../support/metrics.js'
 import { ALERTS, numbersOf, openPublisher, openSlowSocket, openSlowStream, SLOW } from '../support/slow-subscribers.js'
 import { openSocket, openStream } from '../support/streams.js'
 import type { User } from '../support/user.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 /** So many, of 10 KB, are far more than the buffers between two sockets take, and than the server keeps for all. */
 const EVENTS = 4000

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
@@ -8,8 +8,6 @@ import { LoginDocument } from '../support/generated/graphql.js'
 import { metric } from '../support/metrics.js'
 import { type Follower, openSocket, openStream } from '../support/streams.js'
 import type { User } from '../support/user.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const ALERTS = 'subscription { securityAlerts { cursor } }'
 const ME = '{ me { id } }'

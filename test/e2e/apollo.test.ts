@@ -2,7 +2,7 @@ import { ApolloClient, ApolloLink, CombinedGraphQLErrors, gql, HttpLink, InMemor
 import { SetContextLink } from '@apollo/client/link/context'
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions'
 import { type Client, createClient } from 'graphql-ws'
-import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import {
   AuditLogDocument,
@@ -30,10 +30,8 @@ import {
   VERIFICATION_SUBJECT,
 } from './support.js'
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
-
 const EMAIL = 'grace@example.com'
-const LIVE = { timeout: 10_000, interval: 50 }
+const LIVE = { timeout: 60_000, interval: 50 }
 const SESSION_ENDED = 4403
 
 const SECURITY_ALERTS = gql`

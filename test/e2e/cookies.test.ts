@@ -1,5 +1,5 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import {
   closeSites,
   cookiesOf,
@@ -14,8 +14,6 @@ import {
   settingsFor,
 } from './sites.js'
 import { openBrowser, PASSWORD, registerVerified, type Server, signIn, startServer, stopEverything } from './support.js'
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 })
 
 const EMAIL = 'cookie@example.com'
 const INPUT = { input: { identifier: EMAIL, password: PASSWORD, tokenDelivery: 'COOKIE' } }

@@ -1,5 +1,5 @@
 import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { startTcpProxy } from '../support/tcp-proxy.js'
 import { closeSites, LOGIN, type Site, send, serveSite, settingsFor } from './sites.js'
 import {
@@ -12,8 +12,6 @@ import {
   startServer,
   stopEverything,
 } from './support.js'
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
 const EMAIL = 'source@example.com'
 const LIVE = { timeout: 30_000, interval: 100 }

@@ -1,5 +1,5 @@
 import type { Browser, BrowserContext, Locator, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import {
   OTHER_PASSWORD,
   openBrowser,
@@ -10,13 +10,11 @@ import {
   watchProblems,
 } from './support.js'
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
-
 const TABS = [
   ...['Register', 'VerifyEmail', 'Login', 'Me', 'Sessions', 'AuditLog', 'SecurityAlerts'],
   ...['Refresh', 'ChangePassword', 'TerminateSession'],
 ]
-const LIVE = { timeout: 15_000, interval: 200 }
+const LIVE = { timeout: 60_000, interval: 200 }
 
 let server: Server
 let browser: Browser

@@ -1,5 +1,5 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { MUTATIONS, READS } from './attacks.js'
 import {
   closeSites,
@@ -23,8 +23,6 @@ import {
   startServer,
   stopEverything,
 } from './support.js'
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
 const VICTIM = 'victim@example.com'
 const ATTACKER = 'attacker@example.com'

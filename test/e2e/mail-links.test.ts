@@ -1,5 +1,5 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { expectAccessible, tabThrough } from './accessibility.js'
 import {
   ask,
@@ -20,8 +20,6 @@ import {
   watchProblems,
   whoIs,
 } from './support.js'
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 })
 
 const RESET_SUBJECT = 'Reset your password'
 

@@ -1,5 +1,5 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { expectAccessible, findLowContrast } from './accessibility.js'
 import {
   mailTo,
@@ -14,9 +14,7 @@ import {
   watchProblems,
 } from './support.js'
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 })
-
-const LIVE = { timeout: 15_000, interval: 200 }
+const LIVE = { timeout: 60_000, interval: 200 }
 
 let server: Server
 let browser: Browser

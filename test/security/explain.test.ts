@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { DETECTION_RULES } from '../../src/detection-rules.js'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { addCrowd, BIG_TABLES } from '../support/crowd.js'
@@ -25,10 +25,9 @@ import {
   VerifyEmailDocument,
   VerifyTokenDocument,
 } from '../support/generated/graphql.js'
+import { createInstallation } from '../support/installation.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import { openSocket } from '../support/streams.js'
-
-vi.setConfig({ testTimeout: 240_000 })
 
 interface Statement {
   /** Of a prepared statement: after a few calls PostgreSQL may plan it without looking at the values. */
@@ -46,8 +45,14 @@ interface Plan {
   Plans?: Plan[]
 }
 
-const app = await startApp({ env: { REDIS_URL: '', DETECTION_RULES: '' } })
-const database = new pg.Client(app.installation.databaseUrl)
+const installation = await createInstallation()
+afterAll(installation.remove)
+const database = new pg.Client(installation.databaseUrl)
+await database.connect()
+await addCrowd(database)
+// The crowd is not judged: that would take a while.
+await database.query('UPDATE audit_detector SET position = (SELECT max(position) FROM audit_events)')
+const app = await startApp({ env: { REDIS_URL: '', DETECTION_RULES: '' }, beside: { installation } })
 
 /** Every statement that the server sends while the work is done, once each. */
 async function recordStatements(work: () => Promise<void>): Promise<Statement[]> {
@@ -175,12 +180,7 @@ function eventsReadBy(plan: Plan): number {
 const COUNTS_ALL = /AS "activeSessions"/
 
 test('No statement of the product reads a whole table that grows: not with a hundred thousand accounts', async () => {
-  await database.connect()
   onTestFinished(() => database.end())
-  // The crowd is not judged: that would take a while.
-  await database.query('UPDATE audit_detector SET position = 1000000')
-  await addCrowd(database)
-  await database.query('UPDATE audit_detector SET position = (SELECT max(position) FROM audit_events)')
   const statements = await recordStatements(useEverything)
   expect(statements.length).toBeGreaterThan(40)
   const { rows } = await database.query(`SELECT current_setting('server_version_num')::int AS version`)

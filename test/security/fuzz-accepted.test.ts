@@ -1,14 +1,12 @@
 // What becomes of hostile input that is accepted: it comes back exactly as it was sent, and nothing else has changed.
 import fc from 'fast-check'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { normalizeUsername } from '../../src/identifiers.js'
 import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { LoginDocument, MeDocument, type RegisterInput } from '../support/generated/graphql.js'
 import { hostileText } from '../support/hostile-values.js'
 import { watchRows } from '../support/row-watch.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const app = await startApp({
   env: { MAX_BODY_BYTES: '1000000', PASSWORD_HISTORY: '0', MAX_CONCURRENT_SESSIONS: '1000' },

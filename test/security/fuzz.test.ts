@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { buildSchema, isInterfaceType, isObjectType } from 'graphql'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import type { ApiError, Client } from '../support/client.js'
 import { FUZZED_FIELDS, type FuzzedField } from '../support/fuzzed-fields.js'
@@ -13,8 +13,6 @@ import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import { type Probe, socketProbe, streamProbe } from '../support/probes.js'
 import { type RowChange, watchRows } from '../support/row-watch.js'
 import type { User } from '../support/user.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 /** Calls of each field by each caller: a query costs little. */
 const RUNS = { query: 90, mutation: 25, subscription: 25 }

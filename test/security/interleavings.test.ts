@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import ms from 'ms'
 import pg from 'pg'
-import { afterAll, expect, test, vi } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { stopClock } from '../support/clock.js'
 import { eventually } from '../support/eventually.js'
@@ -17,8 +17,6 @@ import {
   predict,
   type World,
 } from '../support/session-model.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const RUNS = 50
 const MIN_GROUPS = 6

@@ -18,8 +18,6 @@ import { hasRedis, startRedis } from '../support/redis-server.js'
 import { openSocket, openStream } from '../support/streams.js'
 import type { User } from '../support/user.js'
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
-
 const ALERTS = 'subscription { securityAlerts { cursor } }'
 const LIMIT_MS = 1_000
 const LANES = 2

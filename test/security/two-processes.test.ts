@@ -21,8 +21,6 @@ import { startSmtp } from '../support/smtp.js'
 import { openSocket, openStream } from '../support/streams.js'
 import type { User } from '../support/user.js'
 
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 })
-
 const ALERTS =
   'subscription ($after: String) { securityAlerts(after: $after, minRiskLevel: LOW) { cursor node { type } } }'
 const LIVE_TOKENS = `SELECT count(*)::int AS count FROM refresh_tokens WHERE session_id = $1 AND state = 'LIVE'`

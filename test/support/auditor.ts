@@ -47,7 +47,7 @@ export function createAuditor({ newUser, grant, clock, isIdle }: Deps): Auditor 
 
   async function read(filter: AuditLogFilter): Promise<EventFieldsFragment[]> {
     const reader = await auditor()
-    await vi.waitUntil(isIdle, { timeout: 30_000, interval: 10 })
+    await vi.waitUntil(isIdle, { timeout: 90_000, interval: 10 })
     const { edges } = await reader.call(AuditLogDocument, { scope: 'EVERYONE', filter, first: 100 })
     return edges.map(({ node }) => node)
   }

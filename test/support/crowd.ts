@@ -7,6 +7,8 @@ const SESSION_COLUMNS =
 
 /** A hundred thousand accounts with what belongs to them, a tenth of it past; the last ones wait for verification. */
 const STATEMENTS = [
+  // What is referred to is there: looking for it once for each row takes a third of the time.
+  `SET session_replication_role = 'replica'`,
   `INSERT INTO users (id, email, email_normalized, username, username_normalized, password_hash, password_changed_at,
                       email_verified_at, pending_until, last_login_at, created_at)
    SELECT gen_random_uuid(), 'crowd' || i || '@example.net', 'crowd' || i || '@example.net', 'crowd' || i, 'crowd' || i, 'x',
@@ -35,6 +37,7 @@ const STATEMENTS = [
    SELECT gen_random_uuid(), 'EMAIL_VERIFICATION:' || id, 1, created_at FROM users WHERE email LIKE 'crowd%'`,
   `INSERT INTO password_history (id, user_id, password_hash, created_at)
    SELECT gen_random_uuid(), id, 'x', created_at FROM users WHERE email LIKE 'crowd%'`,
+  `SET session_replication_role = 'origin'`,
   'VACUUM ANALYZE',
 ]
 

@@ -41,7 +41,7 @@ export function proofOf({ text }: Mail): { token: string; code: string; link: UR
 /** Reads what the server keeps instead of sending it. `isIdle`: no mail waits to be delivered. */
 export function createTestMailbox(url: string, isIdle: () => Promise<boolean>): Mailbox {
   async function mailsTo(address: string): Promise<Mail[]> {
-    await vi.waitUntil(isIdle, { timeout: 30_000, interval: 10 })
+    await vi.waitUntil(isIdle, { timeout: 90_000, interval: 10 })
     const response = await fetch(`${url}/dev/mailbox`, { headers: { accept: 'application/json' } })
     const mails = (await response.json()) as Mail[]
     return mails.filter(({ to }) => to === address)

@@ -12,7 +12,7 @@ export interface Beginning {
 }
 export type Probe = (body: string) => Promise<Beginning>
 
-const PATIENCE = { timeout: 15_000, interval: 2 }
+const PATIENCE = { timeout: 60_000, interval: 2 }
 const subscribers = (url: string) => metric(url, 'event_subscribers')
 const nobodyFollows = (url: string) => vi.waitUntil(async () => (await subscribers(url)) === 0, PATIENCE)
 const beginning = (status: number, { data = null, errors = [] }: Result): Beginning => ({ status, data, errors })

@@ -2,7 +2,7 @@ import { afterEach, expect } from 'vitest'
 import { connectRedis, type RedisConnection } from '../../src/infra/redis.js'
 import { hasRedis, type RedisServer, startRedis } from './redis-server.js'
 
-export const WAIT = { timeout: 10_000, interval: 20 }
+export const WAIT = { timeout: 30_000, interval: 20 }
 
 /** A Redis of this file, or none to speak of where the machine has none: its tests are skipped then. */
 export const redisOfFile = async () => (hasRedis ? await startRedis() : null) as RedisServer

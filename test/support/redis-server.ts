@@ -65,7 +65,7 @@ export async function startRedis(...settings: string[]): Promise<RedisServer> {
   async function start(): Promise<void> {
     child = spawn(PROGRAM ?? 'redis-server', options, { stdio: 'ignore' })
     if (admin.status === 'wait') void admin.connect().catch(() => {})
-    await vi.waitUntil(() => admin.ping().then(Boolean, () => false), { timeout: 10_000 })
+    await vi.waitUntil(() => admin.ping().then(Boolean, () => false), { timeout: 30_000 })
   }
   async function kill(): Promise<void> {
     if (!child || child.exitCode !== null || child.signalCode !== null) return

@@ -43,7 +43,7 @@ export interface SocketOptions {
   headers?: Record<string, string>
 }
 
-const PATIENCE = { timeout: 15_000, interval: 5 }
+const PATIENCE = { timeout: 60_000, interval: 5 }
 
 function createInbox(ended: Promise<void>, stop: () => void) {
   const received: Result[] = []

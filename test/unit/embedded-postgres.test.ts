@@ -10,7 +10,6 @@ import { type EmbeddedPostgres, startEmbeddedPostgres, THROWAWAY_FLAGS } from '.
 import type { Log } from '../../src/ports.js'
 
 // Each start is a program of its own, on a machine that may be busy.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} }
 const LAUNCHER = new URL('../../src/infra/embedded-postgres.ts', import.meta.url)

@@ -3,13 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type EmbeddedPostgres, startEmbeddedPostgres, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
 import { applyMigrations } from '../../src/infra/migrate.js'
 import type { Log } from '../../src/ports.js'
 
 // Each start is a program of its own, on a machine that may be busy.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} }
 const OUR_MIGRATIONS = fileURLToPath(new URL('../../prisma/migrations', import.meta.url))
