@@ -16,6 +16,9 @@ export function normalizeEmail(email: string): string {
   return `${local.split('+', 1)[0]?.replaceAll('.', '')}@gmail.com`
 }
 
+/** The mailbox of an address, as far as anybody can tell: many providers deliver what has a tag to the one without. */
+export const mailboxOf = (email: string): string => normalizeEmail(email).replace(/(?<=^[^@+]+)\+.*(?=@[^@]*$)/, '')
+
 /** The username as a key: case-insensitive, compatibility forms folded. */
 export const normalizeUsername = (username: string): string => fold(username)
 

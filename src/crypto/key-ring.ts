@@ -7,6 +7,7 @@ export interface KeyRing {
 }
 
 export type KeyPurpose =
+  | 'audit-cursor'
   | 'csrf'
   | 'one-time-code'
   | 'throttle'

@@ -56,11 +56,16 @@ const UNITS = [
   ['second', 1],
 ] as const
 
-/** In the largest unit that says it exactly; "24 hours" rather than "1 day". */
+/** So many seconds may have passed since what is told of began. */
+const MOMENT = 15
+
+/** In the largest unit that there are two of, rounded down; "24 hours" rather than "1 day". */
 function formatDuration(locale: string, seconds: number): string {
   const whole = Math.max(1, Math.round(seconds))
-  const [unit, size] = UNITS.find(([, size]) => whole % size === 0 && whole / size > 1) ?? ['second', 1]
-  return new Intl.NumberFormat(locale, { style: 'unit', unit, unitDisplay: 'long' }).format(whole / size)
+  const missing = (60 - (whole % 60)) % 60
+  const told = missing <= MOMENT ? whole + missing : whole
+  const [unit, size] = UNITS.find(([, size]) => told >= 2 * size) ?? ['second', 1]
+  return new Intl.NumberFormat(locale, { style: 'unit', unit, unitDisplay: 'long' }).format(Math.floor(told / size))
 }
 
 /** The recipient's own region, as long as the mail is in that language. */

@@ -1,7 +1,7 @@
 import { mapAsyncIterator } from '@graphql-tools/utils'
 import { type Context, signedIn } from '../context.js'
 import { BadInputError } from '../errors.js'
-import { AuditEventEdge, AuditLogFilter, fromCursor, RiskLevelEnum, toCursor, toEdge } from '../schema/audit.js'
+import { AuditEventEdge, AuditLogFilter, RiskLevelEnum } from '../schema/audit.js'
 import { builder } from '../schema/builder.js'
 import type { AuditFilter } from '../services/audit-pages.js'
 import type { Services } from '../services/index.js'
@@ -10,11 +10,11 @@ import type { Services } from '../services/index.js'
  * The position of a cursor; that of the newest event without one. Throws BAD_USER_INPUT for a cursor that is not of this
  * log, or so old that events after it were removed: there would be a gap.
  */
-async function positionOf(after: string | null | undefined, { audit }: Services): Promise<bigint> {
+async function positionOf(after: string | null | undefined, { audit, auditCursors }: Services): Promise<bigint> {
   await audit.seal()
   const { removedUpTo, head } = await audit.bounds()
   if (after == null) return head
-  const position = fromCursor(after)
+  const position = auditCursors.fromCursor(after)
   if (position === null || position > head) throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
   if (position < removedUpTo) throw new BadInputError(['after'], 'Is too old: events after it were removed.')
   return position
@@ -24,9 +24,10 @@ async function positionOf(after: string | null | undefined, { audit }: Services)
 async function follow(context: Context, filter: AuditFilter, after: string | null | undefined) {
   const { services, transport } = context
   const position = await positionOf(transport.lastEventId ?? after, services)
+  const { toCursor } = services.auditCursors
   const alerts = services.alerts.follow(signedIn(context), filter, position)
   transport.beginStream(toCursor({ position }), alerts.life)
-  return mapAsyncIterator(alerts, toEdge)
+  return mapAsyncIterator(alerts, (node) => ({ cursor: toCursor(node), node }))
 }
 
 builder.subscriptionField('securityAlerts', (t) =>

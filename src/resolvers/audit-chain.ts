@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { BadInputError } from '../errors.js'
-import { fromCursor } from '../schema/audit.js'
 import { AuditChain } from '../schema/audit-chain.js'
 import { builder } from '../schema/builder.js'
 
@@ -19,7 +18,7 @@ builder.queryField('auditChain', (t) =>
     authScopes: { signedIn: true, permission: 'audit:read' },
     resolve: async (_root, { first, after }, { services }) => {
       await services.audit.seal()
-      const position = after == null ? 0n : fromCursor(after)
+      const position = after == null ? 0n : services.auditCursors.fromCursor(after)
       if (position === null || position > (await services.audit.bounds()).head)
         throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
       return services.verifyAudit({ from: position + 1n, count: first })

@@ -1,14 +1,6 @@
 import { z } from 'zod'
 import { signedIn } from '../context.js'
-import {
-  AuditEvent,
-  AuditEventConnection,
-  AuditLogFilter,
-  AuditScope,
-  fromCursor,
-  SecurityOverview,
-  toCursor,
-} from '../schema/audit.js'
+import { AuditEvent, AuditEventConnection, AuditLogFilter, AuditScope, SecurityOverview } from '../schema/audit.js'
 import { builder } from '../schema/builder.js'
 import { pageArgs } from '../schema/shapes.js'
 import { AccountSummary } from '../schema/users.js'
@@ -42,8 +34,7 @@ builder.queryField('auditLog', (t) =>
       await services.audit.seal()
       const mine = scope === 'MINE' ? { ownerId: signedIn(context).user.id } : {}
       return connect(args, {
-        toCursor,
-        fromCursor,
+        ...services.auditCursors,
         // Newest first: what comes after a cursor has a lower position.
         load: ({ after, before, limit, isReversed }) =>
           services.audit.page(

@@ -49,13 +49,16 @@ builder.mutationField('requestPasswordReset', (t) =>
 
 builder.mutationField('resetPassword', (t) =>
   t.field({
-    description: 'Sets a new password with the proof of a mail, and ends every session.',
+    description:
+      'Sets a new password with the proof of a mail, and ends every session. A browser that did so counts as one where the owner has signed in: strangers cannot lock it out.',
     type: ResetPasswordSuccess,
     args: { input: t.arg({ type: ResetPasswordInput, required: true }) },
     isPublic: true,
     errors: { types: [InvalidTokenError, WeakPasswordError] },
-    resolve: async (_root, { input }, { services, client }) => {
-      const terminatedSessions = await services.passwords.reset(client, toProof(input), input.newPassword)
+    resolve: async (_root, { input }, context) => {
+      const { services, client } = context
+      const { user, terminatedSessions } = await services.passwords.reset(client, toProof(input), input.newPassword)
+      rememberDevice(context, user)
       return { message: 'The password was changed. Sign in with it.', terminatedSessions }
     },
   }),

@@ -1,7 +1,6 @@
 import { AUDIT_BREAKS, type AuditBreakReason } from '../audit-events.js'
 import type { Break } from '../services/audit-chain.js'
 import type { Verification } from '../services/audit-verification.js'
-import { toCursor } from './audit.js'
 import { builder } from './builder.js'
 
 const AuditBreakReasonEnum = builder.enumType('AuditBreakReason', {
@@ -35,7 +34,7 @@ export const AuditChain = builder.objectRef<Verification>('AuditChain').implemen
     }),
     endCursor: t.string({
       description: 'Where to go on, as `after`.',
-      resolve: ({ to }) => toCursor({ position: to }),
+      resolve: ({ to }, _args, { services }) => services.auditCursors.toCursor({ position: to }),
     }),
     hasMore: t.boolean({
       description: 'Whether there are events after endCursor.',

@@ -1,10 +1,8 @@
 import { z } from 'zod'
 import { AUDIT_EVENTS, type AuditEventType, RISK_LEVELS, type RiskLevel } from '../audit-events.js'
 import { sentenceOf } from '../detection-rules.js'
-import type { AuditEvent as AuditEventRow } from '../generated/prisma/client.js'
 import type { SecurityOverview as Overview } from '../services/overview.js'
 import { builder } from './builder.js'
-import { createCursors } from './cursors.js'
 import { ipAddress, optional, shape, uuid } from './shapes.js'
 
 const AuditEventTypeEnum = builder.enumType('AuditEventType', {
@@ -58,24 +56,11 @@ export const AuditEvent = builder.prismaObject('AuditEvent', {
   }),
 })
 
-const cursors = createCursors('audit')
-
-/** Cursors of the audit log are positions in it. */
-export const toCursor = ({ position }: { position: bigint }): string => cursors.toCursor(String(position))
-
-/** Null for a text that is no cursor of the audit log. */
-export function fromCursor(cursor: string): bigint | null {
-  const key = cursors.toKey(cursor)
-  return key !== null && /^(0|[1-9]\d{0,17})$/.test(key) ? BigInt(key) : null
-}
-
 export const AuditEventEdge = builder.edgeObject({ name: 'AuditEventEdge', type: AuditEvent })
 export const AuditEventConnection = builder.connectionObject(
   { name: 'AuditEventConnection', type: AuditEvent },
   AuditEventEdge,
 )
-
-export const toEdge = (node: AuditEventRow) => ({ cursor: toCursor(node), node })
 
 export const AuditLogFilter = builder.inputType('AuditLogFilter', {
   description: 'All conditions must hold; what is left out or null is no condition.',

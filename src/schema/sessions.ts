@@ -1,6 +1,5 @@
 import type { SessionKey } from '../services/sessions.js'
 import { builder } from './builder.js'
-import { createCursors } from './cursors.js'
 import { uuid } from './shapes.js'
 
 const DeviceType = builder.enumType('DeviceType', { values: ['DESKTOP', 'MOBILE', 'TABLET', 'BOT', 'UNKNOWN'] })
@@ -48,15 +47,15 @@ export const SessionConnection = builder.connectionObject(
   { name: 'SessionEdge' },
 )
 
-const cursors = createCursors('sessions')
-
 export const toCursor = ({ lastActivityAt, id }: { lastActivityAt: Date; id: string }): string =>
-  cursors.toCursor(`${lastActivityAt.getTime()}:${id}`)
+  Buffer.from(`${lastActivityAt.getTime()}:${id}`).toString('base64url')
 
 /** Null for a text that is no cursor of a list of sessions. */
 export function fromCursor(cursor: string): SessionKey | null {
-  const [, activeAt, id] = /^(\d{1,14}):([0-9a-f-]{36})$/.exec(cursors.toKey(cursor) ?? '') ?? []
-  return activeAt && id && uuid.safeParse(id).success ? { activeAt: new Date(Number(activeAt)), id } : null
+  const [, activeAt, id] = /^(\d{1,14}):([0-9a-f-]{36})$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
+  if (!activeAt || !id || !uuid.safeParse(id).success) return null
+  const key = { activeAt: new Date(Number(activeAt)), id }
+  return toCursor({ lastActivityAt: key.activeAt, id }) === cursor ? key : null
 }
 
 export const TerminateSessionInput = builder.inputType('TerminateSessionInput', {

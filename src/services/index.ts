@@ -18,6 +18,7 @@ import { createAdministration } from './administration.js'
 import { createAlerts } from './alerts.js'
 import { createAudit } from './audit.js'
 import { createAuditCheckpoints, signEvery } from './audit-checkpoints.js'
+import { createAuditCursors } from './audit-cursors.js'
 import { createAuditVerification } from './audit-verification.js'
 import { createAuthentications } from './authentications.js'
 import { createBreaches } from './breaches.js'
@@ -158,6 +159,7 @@ export function createServices(deps: ServiceDeps) {
   return {
     csrfKeys: keys('csrf'),
     audit,
+    auditCursors: createAuditCursors(keys('audit-cursor')),
     checkpoints,
     verifyAudit: createAuditVerification({ sql: db.sql, checkpoints }),
     feed,

@@ -1,7 +1,6 @@
 import type { KeyRing } from '../crypto/key-ring.js'
 import { hmac } from '../crypto/secrets.js'
-import type { EmailKind } from '../emails/kinds.js'
-import { normalizeEmail } from '../identifiers.js'
+import { mailboxOf } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import type { Transaction } from './database.js'
 
@@ -20,11 +19,13 @@ const MINUTE_MS = 60_000
  * for ten minutes, so that whoever uses a quota up leaves the owner a good link nearly all the time.
  */
 const QUOTAS = {
+  // Apart: who fills a mailbox by registering leaves the owner the mails that confirm no stranger's password.
+  registration: { burst: 5, everyMs: 10 * MINUTE_MS },
   'email-verification': { burst: 5, everyMs: 10 * MINUTE_MS },
   'password-reset': { burst: 5, everyMs: 10 * MINUTE_MS },
   'existing-account': { burst: 3, everyMs: 20 * MINUTE_MS },
   'account-locked': { burst: 3, everyMs: 20 * MINUTE_MS },
-} as const satisfies Partial<Record<EmailKind, Quota>>
+} as const satisfies Record<string, Quota>
 
 export type LimitedMail = keyof typeof QUOTAS
 
@@ -40,7 +41,7 @@ export function createMailQuotas({ clock, keys }: { clock: Clock; keys: KeyRing 
     /** Counts one mail, in the transaction that sends it. False: the mailbox has had enough of that kind. */
     async take(tx: Transaction, email: string, kind: LimitedMail): Promise<boolean> {
       const { burst, everyMs } = QUOTAS[kind]
-      const key = `${kind}:${hmac(keys.current, normalizeEmail(email)).toString('base64url')}`
+      const key = `${kind}:${hmac(keys.current, mailboxOf(email)).toString('base64url')}`
       const rows = await tx.sql(TAKE, [key, clock.now(), everyMs / 1000, burst])
       return rows.length > 0
     },

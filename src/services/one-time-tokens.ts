@@ -91,24 +91,37 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
   }
 
   return {
-    /** Makes a token and a code. Earlier ones of the same purpose are dead from here on: the latest mail counts. */
-    async issue(tx: Transaction, userId: string, purpose: OneTimePurpose): Promise<IssuedToken> {
+    /**
+     * Makes a token and a code, good for the lifetime of their purpose, or until `before`. An earlier code is dead from here
+     * on: that of the latest mail counts. An earlier link stays good until one is used, or strangers could have mails sent
+     * that kill the one which the owner is about to open.
+     */
+    async issue(tx: Transaction, userId: string, purpose: OneTimePurpose, before?: Date): Promise<IssuedToken> {
       const now = clock.now()
       const token = randomToken()
       const code = randomCode()
-      const expiresAt = new Date(now.getTime() + lifetimes[purpose])
-      await tx.prisma.oneTimeToken.updateMany({ where: { userId, purpose, usedAt: null }, data: { usedAt: now } })
+      const lifetimeMs = Math.min(
+        lifetimes[purpose],
+        before ? before.getTime() - now.getTime() : Number.POSITIVE_INFINITY,
+      )
+      const expiresAt = new Date(now.getTime() + lifetimeMs)
+      const isMailed = purpose !== 'EXCHANGE'
+      const earlier = {
+        where: { userId, purpose, usedAt: null },
+        data: isMailed ? { codeHash: null } : { usedAt: now },
+      }
+      await tx.prisma.oneTimeToken.updateMany(earlier)
       await tx.prisma.oneTimeToken.create({
         data: {
           userId,
           purpose,
           tokenHash: sha256(token),
-          codeHash: purpose === 'EXCHANGE' ? null : codeHash(keys.current, userId, purpose, code),
+          codeHash: isMailed ? codeHash(keys.current, userId, purpose, code) : null,
           createdAt: now,
           expiresAt,
         },
       })
-      return { token, code, lifetimeSeconds: Math.floor(lifetimes[purpose] / 1000) }
+      return { token, code, lifetimeSeconds: Math.floor(lifetimeMs / 1000) }
     },
 
     /** Makes a token without a code. Earlier ones stay good: each mail has a link of its own. */
@@ -152,6 +165,12 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
         data: { usedAt: clock.now() },
       })
       return count === 1
+    },
+
+    /** Nobody may use any more of these tokens of the account. */
+    async end(tx: Transaction, userId: string, ...purposes: OneTimePurpose[]): Promise<void> {
+      const where = { userId, purpose: { in: purposes }, usedAt: null }
+      await tx.prisma.oneTimeToken.updateMany({ where, data: { usedAt: clock.now() } })
     },
   }
 }

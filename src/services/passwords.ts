@@ -33,6 +33,12 @@ interface Deps {
   historyLength: number
 }
 
+interface Reset {
+  user: UserRecord
+  /** How many were active. */
+  terminatedSessions: number
+}
+
 /** Those of an account's passwords that count no longer. */
 const FORGET_OLD = `
   DELETE FROM password_history WHERE user_id = $1::uuid AND id NOT IN (
@@ -66,10 +72,7 @@ export function createPasswords(deps: Deps) {
     await tx.prisma.passwordHistory.create({ data: { userId, passwordHash: next.hash, createdAt: now } })
     await tx.sql(FORGET_OLD, [userId, Math.max(1, historyLength)])
     await next.settle(tx, userId)
-    await tx.prisma.oneTimeToken.updateMany({
-      where: { userId, purpose: { in: ['PASSWORD_RESET', 'EXCHANGE'] }, usedAt: null },
-      data: { usedAt: now },
-    })
+    await oneTimeTokens.end(tx, userId, 'PASSWORD_RESET', 'EXCHANGE')
     await tx.afterCommit(() => records.forget({ userIds: [userId] }))
     return true
   }
@@ -99,7 +102,7 @@ export function createPasswords(deps: Deps) {
     return { authentication, terminatedSessions: ended.length }
   }
 
-  async function reset(client: Client, found: FoundToken, next: string): Promise<number> {
+  async function reset(client: Client, found: FoundToken, next: string): Promise<Reset> {
     const account = await db.prisma.user.findUnique({ where: { id: found.userId } })
     if (!account) throw new InvalidTokenError()
     const { passwordHash, ...owner } = account
@@ -109,14 +112,13 @@ export function createPasswords(deps: Deps) {
       const user = await accounts.establish(tx, found.userId)
       if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
       if (!(await replace(tx, found.userId, passwordHash, accepted))) throw new InvalidTokenError()
-      const proofs = { userId: user.id, purpose: 'EMAIL_VERIFICATION', usedAt: null } as const
-      await tx.prisma.oneTimeToken.updateMany({ where: proofs, data: { usedAt: clock.now() } })
+      await oneTimeTokens.end(tx, user.id, 'EMAIL_VERIFICATION')
       const ended = await sessions.end(tx, client, user.id, 'PASSWORD_RESET')
       await throttle.clear(tx, client, user.id)
       const metadata = { terminatedSessions: ended.length }
       await audit.record(tx, client, { type: 'PASSWORD_RESET_COMPLETED', userId: user.id, metadata })
       await mails.send(tx, user, 'password-reset-completed', originOf(client, clock.now()))
-      return ended.length
+      return { user: await accounts.findById(tx, user.id), terminatedSessions: ended.length }
     })
   }
 
@@ -159,10 +161,9 @@ export function createPasswords(deps: Deps) {
       mailRequests.ask(db, client, { kind: 'RESET', email }),
 
     /**
-     * Sets a new password with the proof of a mail, ends every session and lifts a lock. Returns how many sessions were
-     * active. Throws InvalidTokenError and WeakPasswordError; a weak password does not use the proof up.
+     * Sets a new password with the proof of a mail, ends every session and lifts a lock. Throws InvalidTokenError and WeakPasswordError; a weak password does not use the proof up.
      */
-    async reset(client: Client, proof: Proof, next: string): Promise<number> {
+    async reset(client: Client, proof: Proof, next: string): Promise<Reset> {
       const refuse = (tx: Transaction, reason: string) =>
         audit.record(tx, client, { type: 'PASSWORD_RESET_COMPLETED', success: false, metadata: { reason } })
       const found = await oneTimeTokens.find('PASSWORD_RESET', proof, (tx) => refuse(tx, 'INVALID_TOKEN'))

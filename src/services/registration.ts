@@ -144,6 +144,7 @@ export function createRegistration(deps: Deps) {
           await disown(tx, client, found.userId, hash)
           const user = await accounts.establish(tx, found.userId)
           if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
+          await oneTimeTokens.end(tx, user.id, 'EMAIL_VERIFICATION')
           await askForPassword(tx, client, user)
           await audit.record(tx, client, { type: 'EMAIL_VERIFIED', userId: user.id })
           const { token } = await oneTimeTokens.issue(tx, user.id, 'EXCHANGE')

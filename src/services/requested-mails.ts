@@ -76,12 +76,13 @@ export function createRequestedMails(deps: Deps) {
   })
 
   /** The mail says from where the registration was made that it confirms: its reader may be another. */
-  async function sendVerification(errand: Errand, user: UserRecord): Promise<void> {
+  async function sendVerification(errand: Errand, user: UserRecord, quota: LimitedMail): Promise<void> {
     const { tx, client } = errand
-    if (!(await isAllowed(errand, user, 'email-verification'))) return
-    const select = { registeredFrom: true }
-    const { registeredFrom } = await tx.prisma.user.findUniqueOrThrow({ where: { id: user.id }, select })
-    const { token, code, lifetimeSeconds } = await oneTimeTokens.issue(tx, user.id, 'EMAIL_VERIFICATION')
+    if (!(await isAllowed(errand, user, quota))) return
+    const select = { registeredFrom: true, pendingUntil: true }
+    const { registeredFrom, pendingUntil } = await tx.prisma.user.findUniqueOrThrow({ where: { id: user.id }, select })
+    const issued = await oneTimeTokens.issue(tx, user.id, 'EMAIL_VERIFICATION', pendingUntil ?? undefined)
+    const { token, code, lifetimeSeconds } = issued
     const proof = { link: links.verifyEmail(token), code, lifetimeSeconds }
     const origin = (registeredFrom as unknown as Origin | null) ?? plainOriginOf(client, errand.at)
     await mails.send(tx, user, 'email-verification', { ...proof, ...origin })
@@ -114,7 +115,7 @@ export function createRequestedMails(deps: Deps) {
     const user = await records.freshUser(userId, tx.sql)
     if (!user || !isUnproven(user)) return
     const owner = await accounts.findByEmail(tx, normalizeEmail(user.email))
-    if (!owner || owner.pendingUntil || owner.id === user.id) return sendVerification(errand, user)
+    if (!owner || owner.pendingUntil || owner.id === user.id) return sendVerification(errand, user, 'registration')
     const where = { id: owner.id, emailVerifiedAt: null }
     await tx.prisma.user.updateMany({ where, data: { isContested: true } })
     if (!(await isAllowed(errand, owner, 'existing-account'))) return
@@ -133,7 +134,8 @@ export function createRequestedMails(deps: Deps) {
     }
     const others = await tx.prisma.user.count({ where: { emailNormalized, id: { not: user.id } } })
     const isShared = others > 0 && user.pendingUntil !== null
-    await sendVerification(errand, isShared ? await withoutPassword(errand, email, unusableHash) : user)
+    const registered = isShared ? await withoutPassword(errand, email, unusableHash) : user
+    await sendVerification(errand, registered, 'email-verification')
   }
 
   async function reset(errand: Errand, email: string): Promise<void> {

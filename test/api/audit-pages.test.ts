@@ -2,7 +2,10 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { AUDIT_EVENTS, type AuditEventType, RISK_LEVELS, type RiskLevel } from '../../src/audit-events.js'
+import { createKeyRings } from '../../src/crypto/key-ring.js'
+import { createAuditCursors } from '../../src/services/audit-cursors.js'
 import { startApp } from '../support/app.js'
+import { TEST_ENVIRONMENT } from '../support/environment.js'
 import { AuditLogDocument, type AuditLogQueryVariables } from '../support/generated/graphql.js'
 
 // What is put into the log past its sealing does not verify: it is not to be signed here.
@@ -33,7 +36,9 @@ const FILL = `
   FROM generate_series(0, $6::int - 1) AS i`
 await client.query(FILL, [FIRST, START, USERS, SESSIONS, ADDRESSES, COUNT])
 
-const toCursor = (position: bigint) => Buffer.from(`audit:${position}`).toString('base64url')
+/** With the key of the tests. */
+const cursors = createAuditCursors(createKeyRings([TEST_ENVIRONMENT.SECRET_KEY ?? ''])('audit-cursor'))
+const toCursor = (position: bigint) => cursors.toCursor({ position })
 const { auditor } = app
 const chief = await auditor()
 

@@ -2,14 +2,15 @@ import { expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import type { Answer } from '../support/client.js'
 import {
+  AuditLogDocument,
   LoginDocument,
   RegisterDocument,
   RequestPasswordResetDocument,
   ResendVerificationEmailDocument,
 } from '../support/generated/graphql.js'
 
-// Whoever has an account sees by the cursors of his events how far the log goes: how many events a stranger's request has
-// must not tell whether there is an account, nor whether a mail was withheld.
+// How many events a request has must not tell whether there is an account, nor whether a mail was withheld; nor does a member
+// see in the cursors of his own events how many there are.
 const app = await startApp()
 
 const ASK: Record<string, (email: string) => Promise<Answer<unknown>>> = {
@@ -38,3 +39,20 @@ test.each(Object.keys(ASK))(
     expect(await countsFor(email)).toEqual(unknown)
   },
 )
+
+test('the cursors of one’s own events do not tell how many of others lie between them', async () => {
+  const ada = await app.newUser()
+  const cursorsOf = async () => (await ada.call(AuditLogDocument, { first: 100 })).edges.map(({ cursor }) => cursor)
+  const before = await cursorsOf()
+  await ada.logIn()
+  const [newest = ''] = await cursorsOf()
+  expect(before).not.toContain(newest)
+  const texts = [newest, ...before].map((cursor) => Buffer.from(cursor, 'base64url'))
+  expect(texts.map(({ length }) => length)).toEqual(texts.map(() => 16))
+  // Neighbours in the log have nothing in common: no byte of nearly all of them is the same.
+  for (let index = 0; index < 16; index += 1) expect(new Set(texts.map((text) => text[index])).size).toBeGreaterThan(1)
+  const { code } = await ada.refusal('query ($after: String) { auditLog(after: $after) { edges { cursor } } }', {
+    after: Buffer.from('audit:1').toString('base64url'),
+  })
+  expect(code).toBe('BAD_USER_INPUT')
+})

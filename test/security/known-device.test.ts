@@ -4,8 +4,14 @@ import type { Browser } from '../support/browser.js'
 import { type Client, expectType } from '../support/client.js'
 import { DEVICES } from '../support/devices.js'
 import { TEST_ENVIRONMENT } from '../support/environment.js'
-import { ChangePasswordDocument, LoginDocument, LogoutDocument } from '../support/generated/graphql.js'
-import { SUBJECTS } from '../support/mailbox.js'
+import {
+  ChangePasswordDocument,
+  LoginDocument,
+  LogoutDocument,
+  RequestPasswordResetDocument,
+  ResetPasswordDocument,
+} from '../support/generated/graphql.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import type { User } from '../support/user.js'
 
 const app = await startApp()
@@ -70,6 +76,18 @@ test('Five failures on a known device lock that device, and nothing else', async
   expect(event?.metadata).toMatchObject({ onKnownDevice: true })
   clock.advance('30m')
   expect(await signIn(browser, ada.email, ada.password)).toBe('LoginSuccess')
+})
+
+test('Who resets the password has a device that is known from then on: strangers do not lock it out', async () => {
+  const ada = await app.newUser()
+  const browser = app.browser()
+  await browser.call(RequestPasswordResetDocument, { input: { email: ada.email } })
+  const { token } = proofOf(await app.mail(ada.email, SUBJECTS.reset))
+  const input = { token, newPassword: 'nine pale rivers under glass' }
+  expectType(await browser.call(ResetPasswordDocument, { input }), 'ResetPasswordSuccess')
+  expect(await fail(stranger, ada.email, 6)).toEqual(LOCKING)
+  expect(await signIn(app.browser(), ada.email, input.newPassword)).toBe('AccountLockedError')
+  expect(await signIn(browser, ada.email, input.newPassword)).toBe('LoginSuccess')
 })
 
 test('An operator who unlocks the account unlocks its devices too', async () => {

@@ -41,8 +41,9 @@ type Flood = [mail: string, subject: string, newAddress: () => Promise<string>, 
 /** What strangers can have sent to anybody. */
 const FLOODS: Flood[] = [
   ['password-reset', SUBJECTS.reset, established, requestReset, 5],
-  // One of them came with the registration.
+  // One more came with the registration.
   ['email-verification', SUBJECTS.verification, waiting, resend, 5],
+  ['registration', SUBJECTS.verification, async () => app.newAccount().email, register, 5],
   ['existing-account', SUBJECTS.existingAccount, established, register, 3],
   ['account-locked', SUBJECTS.locked, established, lock, 3],
 ]
@@ -51,9 +52,11 @@ test.each(FLOODS)(
   '%s: a mailbox gets a few, however many addresses ask',
   async (mail, subject, newAddress, ask, burst) => {
     const email = await newAddress()
+    const before = await mailsOf(email, subject)
+    const sent = async () => (await mailsOf(email, subject)) - before
     const answers: Answer<unknown>[] = []
     for (let time = 1; time <= burst + 4; time += 1) answers.push(await ask(email))
-    expect(await mailsOf(email, subject)).toBe(burst)
+    expect(await sent()).toBe(burst)
 
     const [first, last] = [answers[0], answers.at(-1)] as [Answer<unknown>, Answer<unknown>]
     const bodyOf = ({ data }: Answer<unknown>) => JSON.stringify(data).replace(/"lockedUntil":"[^"]+"/, '')
@@ -68,11 +71,11 @@ test.each(FLOODS)(
 
     app.clock.advance('20m')
     await ask(email)
-    expect(await mailsOf(email, subject)).toBe(burst + 1)
+    expect(await sent()).toBe(burst + 1)
     app.clock.advance('3h')
     await app.operator.purge()
     for (let time = 1; time <= burst + 1; time += 1) await ask(email)
-    expect(await mailsOf(email, subject)).toBe(2 * burst + 1)
+    expect(await sent()).toBe(2 * burst + 1)
   },
 )
 
@@ -92,6 +95,28 @@ test('a mailbox has a quota of each kind, and others have theirs', async () => {
   await register(ada)
   expect(await mailsOf(grace, SUBJECTS.reset)).toBe(1)
   expect(await mailsOf(ada, SUBJECTS.existingAccount)).toBe(1)
+})
+
+test('strangers who fill a mailbox by registering leave its owner a mail that confirms none of their passwords', async () => {
+  const owner = app.newAccount()
+  for (let time = 1; time <= 6; time += 1) await register(owner.email)
+  await app.mailsTo(owner.email)
+  await app.anonymous.call(RegisterDocument, { input: owner })
+  expect(await mailsOf(owner.email, SUBJECTS.verification)).toBe(5)
+  await resend(owner.email)
+  expect(await mailsOf(owner.email, SUBJECTS.verification)).toBe(6)
+  const { token } = proofOf(await app.mail(owner.email, SUBJECTS.verification))
+  expectType(await app.anonymous.call(VerifyEmailDocument, { input: { token } }), 'VerifyEmailSuccess')
+  const login = { identifier: owner.email, password: owner.password }
+  // As every failure here.
+  expectType(await app.anonymous.call(LoginDocument, { input: login }), 'AccountLockedError')
+  expect(await mailsOf(owner.email, SUBJECTS.reset)).toBe(1)
+})
+
+test('addresses with tags share the quota of their mailbox, wherever it is', async () => {
+  for (let time = 1; time <= 7; time += 1) await register(`carol+${time}@example.org`)
+  const mails = await Promise.all([1, 2, 3, 4, 5, 6, 7].map((time) => app.mailsTo(`carol+${time}@example.org`)))
+  expect(mails.flat()).toHaveLength(5)
 })
 
 test('spellings of one mailbox share its quota', async () => {
