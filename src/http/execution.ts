@@ -87,11 +87,11 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
   }
 }
 
-type Events = AsyncIterableIterator<ExecutionResult>
+export type Events = AsyncIterableIterator<ExecutionResult>
 export type Subscriber = (args: ExecutionArgs) => Promise<Events | ExecutionResult>
 
 /** The same events; calls `onEnd` when they end, for whatever reason. */
-function withEnd(events: Events, onEnd: () => void): Events {
+export function withEnd(events: Events, onEnd: () => void): Events {
   const ending = async <Step extends IteratorResult<ExecutionResult>>(step: Promise<Step>, isLast: boolean) => {
     try {
       const taken = await step

@@ -135,7 +135,14 @@ export async function openRawSocket(
   /** Past the library, which sends nothing but frames. */
   const sendBytes = (...bytes: number[]) =>
     void (socket as unknown as { _socket: Socket })._socket.write(Buffer.from(bytes))
-  return { status, closing, next, received, send, sendBytes }
+  const sendBinary = (bytes: Buffer) => socket.send(bytes, { binary: true })
+  /** One message in so many frames. */
+  const sendPieces = (text: string, count: number) => {
+    const size = Math.ceil(text.length / count)
+    for (let piece = 0; piece < count; piece += 1)
+      socket.send(text.slice(piece * size, (piece + 1) * size), { fin: piece === count - 1 })
+  }
+  return { status, closing, next, received, send, sendBytes, sendBinary, sendPieces }
 }
 
 const toText = (message: object | string) => (typeof message === 'string' ? message : JSON.stringify(message))

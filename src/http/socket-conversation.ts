@@ -1,0 +1,141 @@
+// Between a WebSocket and the protocol that is spoken over it: what comes in, what goes out, and how far is read.
+import type { IncomingMessage } from 'node:http'
+import type { Server as Protocol } from 'graphql-ws'
+import { CloseCode } from 'graphql-ws'
+import type { WebSocket } from 'ws'
+import type { Log } from '../ports.js'
+import type { Connections } from './connections.js'
+import type { ErrorMasker } from './graphql-errors.js'
+
+export interface Extra {
+  socket: WebSocket
+  request: IncomingMessage
+}
+
+interface Deps {
+  log: Log
+  maskError: ErrorMasker
+  connections: Connections
+}
+
+const PING_MS = 15_000
+/** So much may wait to be read by a client before nothing more is read from it. Each send costs more than its bytes. */
+const MAX_BYTES = 64 * 1024
+const MAX_SENDS = 100
+/** So many messages may come meanwhile, of what had arrived before. */
+const MAX_HELD = 1000
+const PONG = JSON.stringify({ type: 'pong' })
+
+const UNSUPPORTED_DATA = 1003
+const TRY_AGAIN_LATER = 1013
+
+/**
+ * What is sent to a client, which may not read it. Nothing more is read from it meanwhile, or answers would pile up here.
+ * Whoever is gone reads no answer: that a send was in vain, its closed connection says.
+ */
+function createFlow({ socket, request }: Extra, { shed }: Connections) {
+  let sends = 0
+  const held: (() => void)[] = []
+  const isFull = () => sends >= MAX_SENDS || request.socket.writableLength >= MAX_BYTES
+
+  function begin(): () => void {
+    sends += 1
+    return () => {
+      sends -= 1
+      if (isFull()) return
+      for (const goOn of held.splice(0)) goOn()
+      socket.resume()
+    }
+  }
+  function look(): void {
+    if (isFull()) socket.pause()
+    shed(request.socket)
+  }
+
+  return {
+    send: (text: string) =>
+      new Promise<void>((resolve) => {
+        if (socket.readyState !== socket.OPEN) return resolve()
+        const end = begin()
+        socket.send(text, () => {
+          end()
+          resolve()
+        })
+        look()
+      }),
+
+    /** To whoever does not read, nothing has to be proven. */
+    pong(data: Buffer): void {
+      if (isFull() || socket.readyState !== socket.OPEN) return
+      socket.pong(data, false, begin())
+      look()
+    },
+
+    /** Resolves when there is room for an answer. */
+    async room(): Promise<void> {
+      while (isFull() && socket.readyState === socket.OPEN) {
+        if (held.length >= MAX_HELD) socket.terminate()
+        else await new Promise<void>((resolve) => void held.push(resolve))
+      }
+    },
+  }
+}
+
+/** Ends the connection of a client that no longer answers. */
+function keepAlive(socket: WebSocket): void {
+  let isAnswering = true
+  const pings = setInterval(() => {
+    if (!isAnswering) return socket.terminate()
+    isAnswering = false
+    socket.ping()
+  }, PING_MS)
+  socket.on('pong', () => {
+    isAnswering = true
+  })
+  socket.once('close', () => clearInterval(pings))
+}
+
+/** Speaks the protocol over one WebSocket, until either side closes it. */
+export function converse<E extends Extra>(protocol: Protocol<E>, extra: E, deps: Deps): void {
+  const { log, maskError, connections } = deps
+  const { socket } = extra
+  const flow = createFlow(extra, connections)
+  keepAlive(socket)
+  socket.on('ping', flow.pong)
+  // ws has closed the connection of whoever sends what is no frame.
+  socket.on('error', ({ message }) => log.debug({ reason: message }, 'A WebSocket sent what is no message'))
+
+  /** What an error would be for a request; clients come again after 1013. */
+  function fail(error: unknown): void {
+    if (maskError(error).extensions.code === 'SERVICE_UNAVAILABLE') {
+      log.warn({ err: error }, 'A WebSocket was turned away')
+      socket.close(TRY_AGAIN_LATER, 'Try again later')
+    } else {
+      log.error({ err: error }, 'A message over a WebSocket failed')
+      socket.close(CloseCode.InternalServerError, 'Internal server error')
+    }
+  }
+
+  const listen = (take: (text: string) => Promise<void>) => {
+    socket.on('message', async (data: Buffer, isBinary) => {
+      // Only of texts it was looked at whether they are UTF-8.
+      if (isBinary) return socket.close(UNSUPPORTED_DATA, 'Send text')
+      const text = data.toString()
+      await flow.room()
+      if (socket.readyState === socket.OPEN) await take(text).catch(fail)
+    })
+  }
+
+  const closed = protocol.opened(
+    {
+      protocol: socket.protocol,
+      send: flow.send,
+      close: (code, reason) => socket.close(code, reason),
+      onMessage: listen,
+      // Without what the ping said, which may be long, or deep.
+      onPing: () => flow.send(PONG),
+    },
+    extra,
+  )
+  socket.once('close', (code, reason) => void closed(code, reason.toString()).catch(fail))
+}
