@@ -6,6 +6,9 @@ import { type Prisma, PrismaClient } from '../generated/prisma/client.js'
 import type { Log, Sql } from '../ports.js'
 
 const STATEMENT_TIMEOUT_MS = 10_000
+/** Past what the server itself ends: then it, or what lies between, has gone silent. */
+const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 2_000
+const REACHABLE_MS = 3_000
 const LOCK_TIMEOUT_MS = 5_000
 const CONNECT_TIMEOUT_MS = 5_000
 const DISCONNECT_PATIENCE_MS = 1_000
@@ -17,8 +20,10 @@ const RETRYABLE = new Set(['40001', '40P01', 'P2034'])
 /** The database is away, overloaded or gives no connection: Prisma's codes, PostgreSQL's, and the socket's. */
 const UNAVAILABLE =
   /^(P1001|P1002|P1008|P1017|P2024|P2028|08...|57014|57P0.|53300|55P03|ECONN\w+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
+/** It took too long, by itself or with its transaction. */
+const STATEMENT_ENDED = /^(57014|55P03|P2024|P2028)$/
 const UNAVAILABLE_MESSAGE =
-  /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|can't reach database server|server closed the connection|unable to start a transaction/i
+  /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|can't reach database server|server closed the connection|unable to start a transaction|query read timeout/i
 
 /** The codes of an error and of what caused it. */
 function codesOf(error: unknown): string[] {
@@ -38,6 +43,12 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   const isSelf = codesOf(error).some((code) => UNAVAILABLE.test(code)) || UNAVAILABLE_MESSAGE.test(error.message)
   return isSelf || isDatabaseUnavailable(error.cause)
 }
+
+const isSilence = (error: unknown) => error instanceof Error && error.message === 'Query read timeout'
+
+/** Whether the connection was lost, or there was none: no fault of the statement, however often it happens. */
+export const isConnectionLost = (error: unknown): boolean =>
+  isDatabaseUnavailable(error) && !codesOf(error).some((code) => STATEMENT_ENDED.test(code))
 
 async function withRetries<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
@@ -97,7 +108,13 @@ export function connectPostgres({ url, poolSize, log, onQuery }: PostgresOptions
     // biome-ignore lint/suspicious/noExplicitAny: the overloads of pg's query cannot be spelled out here
     override query(...args: any[]): any {
       onQuery()
-      return (super.query as (...all: unknown[]) => unknown)(...args)
+      const result = (super.query as (...all: unknown[]) => unknown)(...args)
+      // Back in the pool, a connection that is silent would keep the next ones waiting.
+      if (result instanceof Promise)
+        result.catch((error) => {
+          if (isSilence(error)) this.end().catch(() => {})
+        })
+      return result
     }
   }
   const pool = new pg.Pool({
@@ -105,6 +122,7 @@ export function connectPostgres({ url, poolSize, log, onQuery }: PostgresOptions
     max: poolSize,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: ANSWER_TIMEOUT_MS,
     lock_timeout: LOCK_TIMEOUT_MS,
     idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
     application_name: 'portcullis',
@@ -132,9 +150,11 @@ export function connectPostgres({ url, poolSize, log, onQuery }: PostgresOptions
       return result
     },
 
+    isConnectionLost,
+
     isReachable: async (): Promise<boolean> => {
       try {
-        await pool.query('SELECT 1')
+        await pool.query({ text: 'SELECT 1', query_timeout: REACHABLE_MS } as pg.QueryConfig)
         return true
       } catch {
         return false

@@ -11,5 +11,3 @@ export const createAuditCursors = (keys: KeyRing) => ({
   /** The position; null for a text that is no cursor of the audit log. */
   fromCursor: (cursor: string): bigint | null => revealNumber(keys.all, cursor),
 })
-
-export type AuditCursors = ReturnType<typeof createAuditCursors>

@@ -12,6 +12,8 @@ export interface Transaction {
 
 export interface Database extends Transaction {
   prisma: PrismaClient
+  /** Whether the connection was lost, or there was none: no fault of the statement. */
+  isConnectionLost(error: unknown): boolean
   /** READ COMMITTED, short, retried on serialization failures and deadlocks: no hashing and no network inside. */
   transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>
 }

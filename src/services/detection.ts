@@ -166,7 +166,7 @@ export function createDetection({ db, clock, audit, feed, records, mails, geo, l
       const failed = failures.get(rule) ?? 0
       if (failed >= MAX_FAILURES || !QUESTIONS[rule].types.some((type) => types.has(type))) continue
       const findings = await ask(tx, rule, threshold, range).catch((error) => {
-        failures.set(rule, failed + 1)
+        if (!db.isConnectionLost(error)) failures.set(rule, failed + 1)
         throw error
       })
       for (const finding of findings) {

@@ -46,9 +46,8 @@ interface StoredToken {
 export function createRefresh(deps: Deps) {
   const { db, clock, audit, records, sessions, authentications, mails, rotations, graceMs } = deps
 
-  async function rotate(client: Client, token: string): Promise<Refreshed | null> {
+  async function rotate(client: Client, token: string, successor: string): Promise<Refreshed | null> {
     await authentications.assertSigner()
-    const successor = newRefreshToken(token)
     const rotated = await rotations.rotate({
       hash: sha256(token),
       successorHash: sha256(successor),
@@ -101,7 +100,7 @@ export function createRefresh(deps: Deps) {
   }
 
   /** Why the token could not be rotated; within the grace period, that is a success after all. */
-  async function explain(client: Client, token: string): Promise<Refreshed> {
+  async function explain(client: Client, token: string, ours: string): Promise<Refreshed> {
     const found = await find(token)
     const session = found && (await records.freshSession(found.sessionId))
     const user = session && (await records.freshUser(session.userId))
@@ -110,7 +109,10 @@ export function createRefresh(deps: Deps) {
     if (end) return refuse(client, end.endReason === 'EXPIRED' ? 'EXPIRED' : 'REVOKED', session)
     if (!user.isActive) return refuse(client, 'REVOKED', session)
     // It could be rotated after all, and is no copy in any case.
-    if (found.state === 'LIVE') return (await rotate(client, token)) ?? refuse(client, 'INVALID', session)
+    if (found.state === 'LIVE') return (await rotate(client, token, ours)) ?? refuse(client, 'INVALID', session)
+    // It was rotated by this very call, of which the database's answer was lost.
+    if (found.sealedSuccessor && openSuccessor(token, found.sealedSuccessor) === ours)
+      return { authentication: await authentications.issue(user, session, ours), outcome: 'ROTATED' }
     const successor = await replayable(token, found)
     if (successor === null) return punish(client, token, session)
     const metadata = { outcome: 'REPLAYED' }
@@ -130,7 +132,8 @@ export function createRefresh(deps: Deps) {
     async refresh(client: Client, token: string | null): Promise<Refreshed> {
       if (!token) return refuse(client, 'MISSING')
       if (!isRefreshTokenShaped(token)) return refuse(client, 'INVALID')
-      return (await rotate(client, token)) ?? explain(client, token)
+      const successor = newRefreshToken(token)
+      return (await rotate(client, token, successor)) ?? explain(client, token, successor)
     },
 
     /** Ends the session of the viewer and that of the refresh token, which are one as a rule. Does nothing without any. */

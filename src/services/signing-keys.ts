@@ -4,7 +4,8 @@ import type { KeyRing } from '../crypto/key-ring.js'
 import type { SigningKey } from '../generated/prisma/client.js'
 import type { Clock, EventBus, Log } from '../ports.js'
 import type { Database, Transaction } from './database.js'
-import { hmacKeyOf, publicPartOf, sealKey, unsealKey } from './stored-keys.js'
+import { type KeySummary, summarize } from './key-summaries.js'
+import { hmacKeyOf, publicPartOf, sealKey, UNREADABLE, unsealKey } from './stored-keys.js'
 
 interface Deps {
   db: Database
@@ -28,16 +29,7 @@ interface LoadedKey extends VerificationKey {
   isRetired: boolean
 }
 
-/** What operators are told of a key. */
-export interface KeySummary {
-  kid: string
-  algorithm: string
-  /** Null with HS256: the environment does not say. */
-  createdAt: Date | null
-  retiredAt: Date | null
-  /** `unused`: of another algorithm than is configured; `expired`: its last token has expired. */
-  state: 'signs' | 'verifies' | 'expired' | 'unused'
-}
+const SECRETS = { sealedPrivate: true, publicJwk: true } as const
 
 /** Serialises the first start of several processes. */
 const LOCK = 7270736902
@@ -51,7 +43,6 @@ const UNKNOWN_KID_RELOAD_MS = 100
 const WATCH_MS = 500
 /** Beyond its last token: another process may sign with a retired key until it notices, and clocks differ. */
 const OVERLAP_MS = 60_000
-const UNREADABLE = 'was stored under a SECRET_KEY that is not configured'
 
 /** The keys of access tokens: made and stored encrypted at first start, rotated with overlap, withdrawn at once. */
 export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: Deps) {
@@ -96,7 +87,11 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
 
   async function load(): Promise<void> {
     const [startedAt, seen] = [clock.now().getTime(), changes]
-    const where = { algorithm, OR: [{ retiredAt: null }, { retiredAt: { gt: verifiesSince(startedAt) } }] }
+    const where = {
+      algorithm,
+      revokedAt: null,
+      OR: [{ retiredAt: null }, { retiredAt: { gt: verifiesSince(startedAt) } }],
+    }
     const rows = await db.prisma.signingKey.findMany({ where, orderBy: { createdAt: 'desc' } })
     const read = rows.map((row) => {
       const key = known(row.kid)
@@ -161,9 +156,9 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
       await change(async (tx) => (await current(tx))?.kid ?? create(tx))
     },
 
-    /** The newest key that may sign. */
-    async signer(): Promise<LoadedKey> {
-      await notOlderThan(BELIEVED_MS)
+    /** The newest key that may sign. `believedMs`: what was known so long ago will do. */
+    async signer(believedMs = BELIEVED_MS): Promise<LoadedKey> {
+      await notOlderThan(believedMs)
       const newest = loaded.find((key) => !key.isRetired)
       if (!newest) throw new Error('There is no signing key')
       return newest
@@ -202,16 +197,8 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
       const fixed = { algorithm, createdAt: null, retiredAt: null }
       if (isFixed)
         return loaded.map(({ kid, isRetired }) => ({ ...fixed, kid, state: isRetired ? 'verifies' : 'signs' }))
-      const select = { kid: true, algorithm: true, createdAt: true, retiredAt: true } as const
-      const rows = await db.prisma.signingKey.findMany({ select, orderBy: { createdAt: 'desc' } })
-      const signer = rows.find((row) => row.algorithm === algorithm && !row.retiredAt)
-      const since = verifiesSince(clock.now().getTime())
-      const stateOf = (row: (typeof rows)[number]) => {
-        if (row.algorithm !== algorithm) return 'unused'
-        if (row === signer) return 'signs'
-        return row.retiredAt && row.retiredAt <= since ? 'expired' : 'verifies'
-      }
-      return rows.map((row) => ({ ...row, state: stateOf(row) }))
+      const rows = await db.prisma.signingKey.findMany({ omit: SECRETS, orderBy: { createdAt: 'desc' } })
+      return summarize(rows, algorithm, verifiesSince(clock.now().getTime()))
     },
 
     /** Makes a new key and retires the others. Tokens that they signed stay valid until they expire. */
@@ -230,17 +217,23 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
       })
     },
 
-    /** Withdraws a key and its tokens, once `renew` has signed anew what else it signed. Returns the `kid` that signs now. */
+    /**
+     * Withdraws a key and its tokens, at once; then has `renew` sign anew what else it signed, and forgets it. Returns the
+     * `kid` that signs now.
+     */
     async revoke(kid: string, renew: () => Promise<void>): Promise<string> {
       if (isFixed) throw new Error('HS256 keys are withdrawn by removing them from JWT_SIGNING_KEY')
-      await change(async (tx) => (await current(tx))?.kid === kid && replace(tx))
-      await renew()
-      return change(async (tx) => {
-        const { count } = await tx.prisma.signingKey.deleteMany({ where: { kid } })
+      const signer = await change(async (tx) => {
+        const now = clock.now()
+        await tx.prisma.signingKey.updateMany({ where: { kid, retiredAt: null }, data: { retiredAt: now } })
+        const { count } = await tx.prisma.signingKey.updateMany({ where: { kid }, data: { revokedAt: now } })
         if (count > 0) return (await current(tx))?.kid ?? create(tx)
         const known = await tx.prisma.signingKey.findMany({ select: { kid: true }, orderBy: { createdAt: 'desc' } })
         throw new Error(`There is no signing key ${kid}. There are: ${known.map((key) => key.kid).join(', ')}`)
       })
+      await renew()
+      await change((tx) => tx.prisma.signingKey.deleteMany({ where: { kid } }))
+      return signer
     },
   }
 }

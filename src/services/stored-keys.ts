@@ -8,6 +8,7 @@ import type { Database } from './database.js'
 import type { SigningKeys } from './signing-keys.js'
 
 const DAY_MS = 86_400_000
+export const UNREADABLE = 'was stored under a SECRET_KEY that is not configured'
 const PURGE = `
   DELETE FROM signing_keys k WHERE retired_at < $1::timestamptz
     AND NOT EXISTS (SELECT FROM audit_checkpoints WHERE kid = k.kid) RETURNING kid`
@@ -47,14 +48,18 @@ export function createStoredKeys({ db, clock, keys, signingKeys, hmacKeys, token
   const { signingKey } = db.prisma
 
   return {
-    /** The key of that `kid`, however long retired. Null for one that is not ours, or no longer. */
+    /**
+     * The key of that `kid`, however long retired. Null for one that is not ours, or no longer. Throws when it cannot be
+     * read: what it has signed is then neither genuine nor forged.
+     */
     async find(kid: string): Promise<VerificationKey | null> {
       const secret = hmacKeys.map(hmacKeyOf).find((key) => key.kid === kid)
       const inUse = secret ?? (await signingKeys.find(kid))
       if (inUse) return inUse
       const row = await signingKey.findUnique({ where: { kid } })
-      const jwk = row && unsealKey(keys, row)
-      if (!jwk) return null
+      if (!row) return null
+      const jwk = unsealKey(keys, row)
+      if (!jwk) throw new Error(`The signing key ${kid} ${UNREADABLE}`)
       const algorithm = row.algorithm as JwtAlgorithm
       return { algorithm, key: await importJWK(publicPartOf(jwk), algorithm) }
     },

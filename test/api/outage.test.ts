@@ -63,6 +63,23 @@ test('A subscription that replays outlives an outage of the database, without a 
   server.log.problems.length = 0
 })
 
+test('Connections to the database that go silent are given up, and others take their place', async () => {
+  const app = await startApp({ env: ISSUER })
+  const ada = await app.newUser()
+  const proxy = await startDatabaseProxy(app.installation.databaseUrl)
+  const server = await startApp({ env: { ...ISSUER, REDIS_URL: '', DATABASE_URL: proxy.url }, beside: app })
+  const there = server.anonymous.with({ authorization: `Bearer ${ada.accessToken}` })
+  expect(await there.call(MeDocument)).toMatchObject({ id: ada.id })
+  proxy.silence()
+  // The keys have to be looked up again.
+  server.clock.advance('2s')
+  const answers = await Promise.all([fetch(`${server.url}/health/ready`), there.execute(MeDocument)])
+  expect(answers.map(({ status }) => status)).toEqual([503, 503])
+  await eventually(async () => (await there.execute(MeDocument)).status).toBe(200)
+  await eventually(async () => (await fetch(`${server.url}/health/ready`)).status).toBe(200)
+  server.log.problems.length = 0
+})
+
 test('What waits too long for a lock was not done, and is worth another try', async () => {
   const app = await startApp()
   const ada = await app.newUser()

@@ -154,6 +154,29 @@ describe('a refresh token that was used before', () => {
   })
 })
 
+test('A rotation whose answer the database could not give any more is no theft, though there is no grace period', async () => {
+  const strict = await startApp({ env: { REFRESH_GRACE_PERIOD: '0s' } })
+  const ada = await strict.newUser()
+  const { query } = pg.Client.prototype
+  let lost = 0
+  const losing = vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
+    this: pg.Client,
+    ...args: unknown[]
+  ) {
+    const [statement, values, done] = args as [{ text?: string }, unknown, (error: Error) => void]
+    if (lost > 0 || !statement.text?.includes("SET state = 'ROTATED'")) return Reflect.apply(query, this, args)
+    lost += 1
+    // Committed, and then the connection is gone.
+    const fail = () => done(new Error('Connection terminated unexpectedly'))
+    return Reflect.apply(query, this, [statement, values, fail])
+  } as typeof query)
+  onTestFinished(() => losing.mockRestore())
+  const next = await ada.refreshed()
+  expect(lost).toBe(1)
+  await next.refreshed()
+  expect(await strict.eventsOf(ada, { types: ['TOKEN_REUSE_DETECTED'] })).toEqual([])
+})
+
 describe('refreshing is refused', () => {
   test('without a token: MISSING', async () => {
     for (const input of [undefined, null, {}, { refreshToken: null }]) {

@@ -79,6 +79,28 @@ test('A rule that always fails keeps the others from nothing', async () => {
   app.log.hush(/A rule of detection has failed/)
 })
 
+test('A rule whose connections to the database are lost is not passed by', async () => {
+  const app = await startApp({ env })
+  const { query } = pg.Client.prototype
+  let lost = 0
+  const losing = vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
+    this: pg.Client,
+    ...args: unknown[]
+  ) {
+    const [first] = args as [string | { text: string }]
+    const isRule = (typeof first === 'string' ? first : first.text).includes('asked.requests >=')
+    if (!isRule || lost === 3) return Reflect.apply(query, this, args)
+    lost += 1
+    return Promise.reject(new Error('Connection terminated unexpectedly'))
+  } as typeof query)
+  onTestFinished(() => losing.mockRestore())
+  const ada = await app.newUser()
+  for (let time = 1; time <= 6; time += 1)
+    await app.anonymous.call(RequestPasswordResetDocument, { input: { email: ada.email } })
+  await eventually(() => rulesOf(app, ada), 60_000).toContain('RESET_BURST')
+  expect(lost).toBe(3)
+})
+
 describe('every event is judged once', () => {
   test('by two processes that both want to', async () => {
     const one = await startApp({ env })

@@ -7,11 +7,14 @@ export interface TcpProxy {
   /** Nothing gets through, and what was open breaks. */
   cut(): void
   restore(): void
+  /** What is open stays so, and carries nothing more; what is opened from now on does. */
+  silence(): void
 }
 
 /** A way to a server that can be cut without harm to those who take another. It ends with the test. */
 export async function startTcpProxy(target: { hostname: string; port: number }): Promise<TcpProxy> {
   const sockets = new Set<Socket>()
+  const silent = new Set<Socket>()
   let isCut = false
   const server = createServer((incoming) => {
     if (isCut) return void incoming.destroy()
@@ -21,11 +24,12 @@ export async function startTcpProxy(target: { hostname: string; port: number }):
       [outgoing, incoming],
     ] as const) {
       sockets.add(socket)
-      socket.pipe(other)
+      socket.on('data', (chunk) => silent.has(socket) || other.write(chunk))
+      socket.on('end', () => silent.has(socket) || other.end())
       socket.on('error', () => {})
       socket.on('close', () => {
         sockets.delete(socket)
-        other.destroy()
+        if (!silent.delete(socket)) other.destroy()
       })
     }
   })
@@ -44,6 +48,9 @@ export async function startTcpProxy(target: { hostname: string; port: number }):
     cut,
     restore: () => {
       isCut = false
+    },
+    silence: () => {
+      for (const socket of sockets) silent.add(socket)
     },
   }
 }
