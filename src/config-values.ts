@@ -61,13 +61,16 @@ export const origins = z
       url('http:', 'https:').refine((text) => new URL(text).origin === text, 'must be an exact origin, without a path'),
     ),
   )
-export const cidr = z.string().refine((text) => {
-  const [address = '', bits, ...rest] = text.split('/')
-  const width = isIP(address) === 6 ? 128 : 32
-  return (
-    isIP(address) !== 0 && rest.length === 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= width))
-  )
-}, 'must be addresses or CIDR ranges')
+export const cidr = z
+  .string()
+  .refine((text) => {
+    const [address = '', bits, ...rest] = text.split('/')
+    const width = isIP(address) === 6 ? 128 : 32
+    return (
+      isIP(address) !== 0 && rest.length === 0 && (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= width))
+    )
+  }, 'must be addresses or CIDR ranges')
+  .refine((text) => !/\/0+$/.test(text), 'must not be all addresses there are (/0)')
 
 const operations = z.record(z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex'), z.string().min(1))
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')

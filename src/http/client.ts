@@ -8,10 +8,18 @@ import type { Client } from '../services/client.js'
 /** Those of the server's own doings begin otherwise: the audit log believes them. */
 const REQUEST_ID = /^(?!(audit-erase|cli|job)-)[A-Za-z0-9._:-]{8,100}$/i
 const MAX_USER_AGENT = 512
+const MAX_CLAIMED = 100
+const FROM_A_STRANGER =
+  'X-Forwarded-For came from an address that is not in TRUSTED_PROXIES, and was ignored. If that is a proxy of yours, all its clients count as one address'
+const NO_ADDRESS =
+  'X-Forwarded-For came from a trusted proxy and named what is no address. Whoever comes through it counts as the proxy itself'
 const MAPPED_IPV4 = /^::ffff:(?=\d+\.)/i
 
 /** IPv4 as such, and IPv6 without the name of an interface. */
 const plain = (address: string) => address.replace(MAPPED_IPV4, '').replace(/%.*$/, '')
+
+/** An address without the port that some proxies forward with it. A plain IPv6 address ends like one, and is left alone. */
+const withoutPort = (hop: string) => hop.replace(/^\[([^\]]*)\](?::\d{1,5})?$|^([\d.]+):\d{1,5}$/, '$1$2')
 
 /** The first four groups of an IPv6 address: one customer's network. An IPv4 address is its own. */
 function networkOf(address: string): string {
@@ -35,7 +43,7 @@ const addressOf = (ipAddress: string | null): Address => {
 
 /**
  * Tells who a request comes from. X-Forwarded-For is believed only from the trusted proxies, from the right. The first that
- * comes from anywhere else is logged: a proxy that is not known makes one address of all its clients.
+ * comes from anywhere else is logged, and the first that names no address: both make one address of all clients of a proxy.
  */
 export function createClientReader(
   trustedProxies: readonly string[],
@@ -43,15 +51,12 @@ export function createClientReader(
   log: Log,
 ): (request: IncomingMessage) => Client {
   const isTrusted = proxyAddr.compile([...trustedProxies])
-  let hasWarned = false
+  const told = new Set<string>()
 
-  function warnOnce(peer: string): void {
-    if (hasWarned) return
-    hasWarned = true
-    log.warn(
-      { peer },
-      'X-Forwarded-For came from an address that is not in TRUSTED_PROXIES, and was ignored. If that is a proxy of yours, all its clients count as one address',
-    )
+  function warnOnce(fields: object, message: string): void {
+    if (told.has(message)) return
+    told.add(message)
+    log.warn(fields, message)
   }
 
   // A connection stays with its peer: only what a proxy forwards changes from request to request.
@@ -66,12 +71,14 @@ export function createClientReader(
     const peer = peerOf(request.socket)
     if (!request.headers['x-forwarded-for'] || !peer.ipAddress) return peer
     if (!isTrusted(peer.ipAddress, 0)) {
-      warnOnce(peer.ipAddress)
+      warnOnce({ peer: peer.ipAddress }, FROM_A_STRANGER)
       return peer
     }
-    const claimed = plain(proxyAddr(request, isTrusted))
+    const claimed = plain(withoutPort(proxyAddr(request, (hop, index) => isTrusted(withoutPort(hop), index))))
+    if (isIP(claimed)) return addressOf(claimed)
     // A trusted proxy may still pass on what is no address.
-    return isIP(claimed) ? addressOf(claimed) : peer
+    warnOnce({ peer: peer.ipAddress, claimed: claimed.slice(0, MAX_CLAIMED) }, NO_ADDRESS)
+    return peer
   }
 
   return (request) => {

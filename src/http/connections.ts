@@ -2,8 +2,6 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Log } from '../ports.js'
 
-/** So much may wait for one client without a second look. */
-const UNSUSPICIOUS = 64 * 1024
 /** So many responses may wait behind another one; no client that is well sends so many requests ahead. */
 const MAX_QUEUED = 32
 
@@ -18,14 +16,24 @@ export interface Connections {
   closeSilent(): void
 }
 
+interface Waiting {
+  /** The responses that wait behind another one. */
+  queued: Set<ServerResponse>
+  /** How much its client had left unread at the last look. */
+  unread: number
+}
+
 /** The connections of the server, and what waits in memory for their clients. */
 export function createConnections(maxUnreadBytes: number, log: Log): Connections {
-  /** Each with its responses that wait behind another one. */
-  const all = new Map<Socket, Set<ServerResponse>>()
+  const all = new Map<Socket, Waiting>()
+  /** Of all, each as of its last look: also what is little for each counts. */
+  let unread = 0
 
-  const unreadOf = (socket: Socket): number => {
+  function look(socket: Socket, waiting: Waiting): number {
     let bytes = socket.writableLength
-    for (const response of all.get(socket) ?? []) if (!response.socket) bytes += response.writableLength
+    for (const response of waiting.queued) if (!response.socket) bytes += response.writableLength
+    unread += bytes - waiting.unread
+    waiting.unread = bytes
     return bytes
   }
 
@@ -34,9 +42,11 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
       // One that was cut off before anything was read has no address any more, which limits and the log need.
       if (!socket.remoteAddress) return void socket.destroy()
       const queued = new Set<ServerResponse>()
-      all.set(socket, queued)
+      const waiting = { queued, unread: 0 }
+      all.set(socket, waiting)
       socket.once('close', () => {
         all.delete(socket)
+        unread -= waiting.unread
         // Node says so only to the one whose turn it was.
         for (const response of queued) if (!response.socket) response.destroy().emit('close')
       })
@@ -44,7 +54,7 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
 
     begin(response) {
       const { socket } = response.req
-      const queued = all.get(socket)
+      const queued = all.get(socket)?.queued
       // What came in one piece is read to its end, also when the connection was closed in the midst of it.
       if (!queued || socket.destroyed) return false
       if (response.socket) return true
@@ -55,12 +65,13 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
     },
 
     shed(socket) {
-      if (unreadOf(socket) < UNSUSPICIOUS) return
-      let unread = 0
+      const own = all.get(socket)
+      if (own) look(socket, own)
+      if (unread <= maxUnreadBytes) return
+      // Much of it may have been read meanwhile.
       let most = { socket, bytes: 0 }
-      for (const one of all.keys()) {
-        const bytes = unreadOf(one)
-        unread += bytes
+      for (const [one, waiting] of all) {
+        const bytes = look(one, waiting)
         if (bytes > most.bytes) most = { socket: one, bytes }
       }
       if (unread <= maxUnreadBytes) return

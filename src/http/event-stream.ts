@@ -53,7 +53,7 @@ export function endTogether(
 }
 
 const PING_MS = 12_000
-const HEADERS = { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', 'content-encoding': 'none' }
+const HEADERS = { 'content-type': 'text/event-stream', 'content-encoding': 'none' }
 
 /**
  * Results as server-sent events, as in the "distinct connections" mode of GraphQL over SSE. Each has the cursor of its event

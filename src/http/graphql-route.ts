@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import type { ReadableStream } from 'node:stream/web'
 import { GraphQLError } from 'graphql'
 import type { Log } from '../ports.js'
+import { acceptable } from './accept.js'
 import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
@@ -61,15 +62,15 @@ function hasReadableParameters(url: URL): boolean {
   }
 }
 
-/** How an answer is framed is our business: said twice, a proxy could mistake where it ends. */
-const FRAMING: ReadonlySet<string> = new Set(['connection', 'content-length', 'transfer-encoding'])
+/** What the edge says itself: how an answer is framed, which said twice could mislead a proxy, and that nobody stores it. */
+const OURS: ReadonlySet<string> = new Set(['connection', 'content-length', 'transfer-encoding', 'cache-control'])
 
 /** Sends what Yoga answers: a text at once, a stream as it comes. */
 async function deliver(head: Head, answer: Response): Promise<void> {
   if (answer.status === 406) return sendErrors(head, 406, NOT_ACCEPTABLE)
   for (const [name, value] of answer.headers) {
     const field = name.toLowerCase()
-    if (!FRAMING.has(field)) head.set(field, value)
+    if (!OURS.has(field)) head.set(field, value)
   }
   const isStream = answer.headers.get('content-type')?.startsWith('text/event-stream')
   if (isStream && answer.body) return head.stream(answer.status, answer.body as ReadableStream)
@@ -79,13 +80,14 @@ async function deliver(head: Head, answer: Response): Promise<void> {
 /** `/graphql` over HTTP: refuses what no GraphQL is needed to refuse, then takes the lean path or Yoga's. */
 export function createGraphqlRoute(deps: Deps) {
   const { graphql, admission, log, isAllowedOrigin, hasGraphiql, maxBodyBytes } = deps
-  const tooLarge = refusal(`The body is larger than ${maxBodyBytes} bytes.`, 'too_large')
+  const tooLarge = refusal(`The body is larger than ${maxBodyBytes} bytes, or in very many pieces.`, 'too_large')
   const post = createGraphqlPost({ graphql, log })
 
   /** Without the URL of the client: its host has no say in anything. */
-  const throughYoga = (exchange: Exchange, url: URL, body?: string): Promise<Response> => {
-    const { method = 'GET', headers } = exchange.request
-    return graphql.fetch(url.href, { method, headers: headers as HeadersInit, body: body ?? null }, { exchange })
+  const throughYoga = (exchange: Exchange, url: URL, accept: string, body: string | null): Promise<Response> => {
+    const { method = 'GET' } = exchange.request
+    const headers = { ...(exchange.request.headers as Record<string, string>), accept }
+    return graphql.fetch(url.href, { method, headers, body }, { exchange })
   }
 
   async function answerGet(exchange: Exchange): Promise<Response | null> {
@@ -96,16 +98,18 @@ export function createGraphqlRoute(deps: Deps) {
       send(head, 200, 'text/html; charset=utf-8', html)
       return null
     }
+    const accept = acceptable(request.headers.accept)
     const url = new URL(request.url ?? '', ENDPOINT)
-    if (hasReadableParameters(url)) return throughYoga(exchange, url)
-    sendErrors(head, 400, NO_JSON_PARAMETER)
+    if (accept === null) sendErrors(head, 406, NOT_ACCEPTABLE)
+    else if (hasReadableParameters(url)) return throughYoga(exchange, url, accept, null)
+    else sendErrors(head, 400, NO_JSON_PARAMETER)
     return null
   }
 
-  async function answerPost(exchange: Exchange, body: Buffer): Promise<Response | null> {
+  async function answerPost(exchange: Exchange, accept: string, body: Buffer): Promise<Response | null> {
     if (await post(exchange, body)) return null
     const sent = readRequest(body)
-    if (sent !== null) return throughYoga(exchange, ENDPOINT, sent)
+    if (sent !== null) return throughYoga(exchange, ENDPOINT, accept, sent)
     sendErrors(exchange.head, 400, NO_JSON)
     return null
   }
@@ -127,6 +131,8 @@ export function createGraphqlRoute(deps: Deps) {
       return sendErrors(head, 405, BAD_METHOD)
     }
     if (!isJson(request.headers['content-type'])) return sendErrors(head, 415, UNSUPPORTED_TYPE)
+    const accept = acceptable(request.headers.accept)
+    if (accept === null) return sendErrors(head, 406, NOT_ACCEPTABLE)
     // Not counted yet: clients that send slowly, or on purpose never end, take nobody's place.
     const body = await readBody(request, maxBodyBytes)
     if (!body) {
@@ -135,6 +141,6 @@ export function createGraphqlRoute(deps: Deps) {
     }
     // Read as text, all broken bytes would be the same sign, and passwords that differ in them the same password.
     if (!isUtf8(body)) return sendErrors(head, 400, NO_JSON)
-    await finish(exchange, () => answerPost(exchange, body))
+    await finish(exchange, () => answerPost(exchange, accept, body))
   }
 }

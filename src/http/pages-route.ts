@@ -145,7 +145,11 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
     const body = await readBody(request, MAX_FORM_BYTES)
     if (!body) {
       head.set('connection', 'close')
-      return show(exchange, 413, errorPage(413, 'Too much', `A form has ${MAX_FORM_BYTES} bytes at most.`))
+      return show(
+        exchange,
+        413,
+        errorPage(413, 'Too much', `A form has ${MAX_FORM_BYTES} bytes at most, in one piece or a few.`),
+      )
     }
     const form = new URLSearchParams(body.toString())
     if ([...form.values()].some((value) => value.includes(BROKEN))) {

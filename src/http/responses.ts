@@ -18,21 +18,32 @@ export const sendJson = (head: Head, status: number, body: unknown): void =>
 export const sendErrors = (head: Head, status: number, ...errors: GraphQLError[]): void =>
   sendJson(head, status, { errors })
 
-/** Reads a body. Null when it is longer than the limit; the rest of it is then not read. */
+/** A piece of this size costs more than what is in it. Networks make larger ones: nobody who is well sends many of these. */
+const CRUMB_BYTES = 256
+const MAX_CRUMBS = 1000
+/** So many pieces are kept apart. */
+const MAX_PIECES = 64
+
+/** Reads a body. Null when it is longer than the limit, or comes in crumbs; the rest of it is then not read. */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | null> {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) return Promise.resolve(null)
   // By events: on this path an async iterator would cost more than all of the reading.
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
+    let pieces: Buffer[] = []
     let size = 0
-    request.on('data', (chunk: Buffer) => {
-      size += chunk.length
-      if (size > maxBytes) {
+    let crumbs = 0
+    const joined = () => (pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces))
+    request.on('data', (piece: Buffer) => {
+      size += piece.length
+      if (piece.length < CRUMB_BYTES) crumbs += 1
+      if (size > maxBytes || crumbs > MAX_CRUMBS) {
         request.pause()
-        resolve(null)
-      } else chunks.push(chunk)
+        return resolve(null)
+      }
+      pieces.push(piece)
+      if (pieces.length === MAX_PIECES) pieces = [joined()]
     })
-    request.on('end', () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)))
+    request.on('end', () => resolve(joined()))
     request.on('error', reject)
     request.on('close', () => {
       if (!request.complete) reject(new Error('The request ended before its body'))

@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { v4 as uuid } from 'uuid'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Connections } from './connections.js'
@@ -33,6 +34,8 @@ const KEEP_ALIVE_MS = 65_000
 const MAX_CHECKING_MS = 5_000
 /** So long may nothing move on a connection that waits for something: streams of events send pings. */
 const SILENCE_MS = 120_000
+/** Each costs far more than its bytes; no client that is well, with all the proxies before it, has so many. */
+const MAX_HEADERS = 200
 
 /** Finds the handler; answers 404 and 405 itself. */
 function route(routes: Routes, exchange: Exchange, path: string): Handler | null {
@@ -59,19 +62,42 @@ export function createHttpServer(deps: Deps): HttpServer {
 
   const headers = securityHeaders(isProduction)
 
-  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (!connections.begin(response)) return
+  const pathOf = ({ url = '/' }: IncomingMessage) => url.split('?', 1)[0] ?? '/'
+
+  /** Counts a request, and writes it to the log, when it has ended. */
+  function watch(request: IncomingMessage, response: ServerResponse, correlationId: string): void {
     const startedAt = performance.now()
-    const path = (request.url ?? '/').split('?', 1)[0] ?? '/'
-    const client = readClient(request)
-    const head = new Head(response, headers)
-    head.set('x-request-id', client.correlationId)
+    const { method } = request
+    const path = pathOf(request)
     response.on('close', () => {
       const seconds = (performance.now() - startedAt) / 1000
       onResponse(Object.hasOwn(routes, path) ? path : 'other', response.statusCode, seconds)
-      const { method } = request
-      log.debug({ method, path, status: response.statusCode, seconds, correlationId: client.correlationId }, 'Request')
+      log.debug({ method, path, status: response.statusCode, seconds, correlationId }, 'Request')
     })
+  }
+
+  /** Refuses what is not even looked at. While the answer waits behind another one, nothing is kept of the headers. */
+  function refuse(request: IncomingMessage, response: ServerResponse, status: 417 | 431): void {
+    if (!connections.begin(response)) return
+    const correlationId = uuid()
+    watch(request, response, correlationId)
+    request.headers = {}
+    request.rawHeaders = []
+    const head = new Head(response, headers)
+    head.set('x-request-id', correlationId)
+    head.set('connection', 'close')
+    head.set('content-length', 0)
+    head.send(status)
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.rawHeaders.length > 2 * MAX_HEADERS) return refuse(request, response, 431)
+    if (!connections.begin(response)) return
+    const path = pathOf(request)
+    const client = readClient(request)
+    const head = new Head(response, headers)
+    head.set('x-request-id', client.correlationId)
+    watch(request, response, client.correlationId)
     try {
       const transport = openTransport(request, head)
       const exchange: Exchange = { request, response, head, client, transport, ticket: null }
@@ -101,12 +127,10 @@ export function createHttpServer(deps: Deps): HttpServer {
     },
     (request, response) => void handle(request, response),
   )
-  // By default Node drops what comes after a thousand headers: those of a proxy come last. Their size is bounded all the same.
+  // By default Node drops what comes after a thousand headers: those of a proxy come last. Their number is looked at here.
   server.maxHeadersCount = 0
   // Node would answer by itself, past what counts requests.
-  server.on('checkExpectation', (_request, response: ServerResponse) => {
-    if (connections.begin(response)) response.writeHead(417, { connection: 'close', 'content-length': 0 }).end()
-  })
+  server.on('checkExpectation', (request, response) => refuse(request, response, 417))
   // An answer that its client does not read takes memory.
   server.setTimeout(Math.max(SILENCE_MS, 2 * patienceMs))
   server.on('connection', connections.open)

@@ -134,6 +134,8 @@ test.each([
   ['a public URL with a query', { PUBLIC_URL: 'https://a.example/?x=1' }, /^PUBLIC_URL: must have no query/],
   ['another mode', { NODE_ENV: 'staging' }, /^NODE_ENV: must be one of development, test, production/],
   ['a proxy that is no address', { TRUSTED_PROXIES: 'proxy.local' }, /^TRUSTED_PROXIES: must be addresses/],
+  ['proxies of every address', { TRUSTED_PROXIES: '10.0.0.1,0.0.0.0/0' }, /^TRUSTED_PROXIES: must not be all/],
+  ['proxies of every IPv6 address', { TRUSTED_PROXIES: '::/0' }, /^TRUSTED_PROXIES: must not be all/],
   ['one short key among several', { SECRET_KEY: `${'x'.repeat(32)},short` }, /^SECRET_KEY:/],
   ['HS256 without a key', { JWT_ALGORITHM: 'HS256' }, 'JWT_SIGNING_KEY: required for HS256'],
   ['an unknown algorithm', { JWT_ALGORITHM: 'none' }, /^JWT_ALGORITHM:/],

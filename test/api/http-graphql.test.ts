@@ -2,6 +2,7 @@ import { serverAudits } from 'graphql-http'
 import { describe, expect, test } from 'vitest'
 import { printContract } from '../../src/executable-schema.js'
 import { startApp } from '../support/app.js'
+import { metric } from '../support/metrics.js'
 import { openSocket, openStream } from '../support/streams.js'
 
 const app = await startApp()
@@ -44,11 +45,21 @@ describe('POST /graphql', () => {
   test.each([
     ['application/json', JSON_TYPE],
     ['*/*', JSON_TYPE],
+    ['', JSON_TYPE],
+    ['Application/JSON', JSON_TYPE],
+    ['text/html, application/json; charset="UTF-8"; q=0.1', JSON_TYPE],
+    ['application/graphql-response+json;q=0, application/json;q=0.5', JSON_TYPE],
+    ['text/html, application/*', JSON_TYPE],
+    ['text/event-stream;q=0.0, */*', JSON_TYPE],
+    ['text/event-stream', 'text/event-stream'],
+    ['text/*', 'text/event-stream'],
+    ['multipart/mixed', 'multipart/mixed; boundary="-"'],
     ['application/graphql-response+json', 'application/graphql-response+json; charset=utf-8'],
     ['application/graphql-response+json, application/json;q=0.5', 'application/graphql-response+json; charset=utf-8'],
   ])('answers %s with %s', async (accept, type) => {
     const response = await post(JSON.stringify({ query: ME }), { accept })
     expect(response.headers.get('content-type')).toBe(type)
+    expect(response.headers.get('cache-control')).toBe('no-store')
   })
 
   test.each([
@@ -91,6 +102,15 @@ describe('POST /graphql', () => {
 describe('GET /graphql', () => {
   test('answers a query', async () => {
     expect(await (await get(ME)).json()).toEqual({ data: { me: null } })
+  })
+
+  test('asks nothing for who would not take the answer', async () => {
+    const asked = () => metric(app.url, 'graphql_operations_total{field="me",code="OK"}')
+    const before = await asked()
+    const response = await get(ME, { accept: 'image/png' })
+    expect(response.status).toBe(406)
+    expect(await response.json()).toMatchObject(badInput('not_acceptable'))
+    expect(await asked()).toBe(before)
   })
 
   test('refuses a mutation', async () => {

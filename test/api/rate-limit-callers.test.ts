@@ -45,14 +45,33 @@ describe('the address that a limit counts by', () => {
     expect(await isAllowed(app, `${address}, ${newAddress()}`)).toBe(true)
   })
 
-  test('is read also after a thousand other headers', async () => {
+  test('is read also after very many other headers: past two hundred nothing else is done', async () => {
     const address = newAddress()
     await useUp(app, address)
-    const filler = Object.fromEntries(Array.from({ length: 1100 }, (_, index) => [`a${index}`, '']))
-    const { errors } = await app.anonymous
-      .with({ ...filler, 'x-forwarded-for': address })
-      .post(JSON.stringify({ query: '{ csrfToken }' }))
-    expect(errors).toMatchObject([{ extensions: { code: 'RATE_LIMITED' } }])
+    const behind = (count: number) => {
+      const filler = Object.fromEntries(Array.from({ length: count }, (_, index) => [`a${index}`, '']))
+      return { ...filler, 'x-forwarded-for': address }
+    }
+    const limited = [{ extensions: { code: 'RATE_LIMITED' } }]
+    const query = '{ csrfToken }'
+    expect((await app.anonymous.with(behind(180)).post(JSON.stringify({ query }))).errors).toMatchObject(limited)
+    expect((await fetch(`${app.url}/graphql?query=${query}`, { headers: behind(1100) })).status).toBe(431)
+    const socket = await openSocket(app.url, { headers: behind(1100) })
+    expect((await socket.ask(query)).errors).toMatchObject(limited)
+  })
+
+  test('has no port, though some proxies forward one with it', async () => {
+    const address = newAddress()
+    await useUp(app, `${address}:80`)
+    expect(await isAllowed(app, `${newAddress()}:80, ${address}:54321`)).toBe(false)
+    expect(await isAllowed(app, address)).toBe(false)
+    await useUp(app, '[2001:db8:5:5::1]:80')
+    expect(await isAllowed(app, '[2001:db8:5:5::2]')).toBe(false)
+    expect(await isAllowed(app, '2001:db8:5:5::3')).toBe(false)
+  })
+
+  test('is all of an IPv6 address without brackets, whatever it ends with', async () => {
+    for (const network of ['7:6', '7:7', '7:8']) await useUp(app, `2001:db8:${network}:0:0:0:80`)
   })
 
   test('is found beyond any number of trusted proxies', async () => {
@@ -61,6 +80,7 @@ describe('the address that a limit counts by', () => {
     const address = newAddress()
     await useUp(behindTwo, `${address}, 10.1.2.3`)
     expect(await isAllowed(behindTwo, `10.9.9.9, ${address}, 10.3.2.1, 10.1.2.3`)).toBe(false)
+    expect(await isAllowed(behindTwo, `${address}:54321, 10.3.2.1:443, 10.1.2.3:443`)).toBe(false)
     expect(await isAllowed(behindTwo, `${address}, 11.0.0.1, 10.1.2.3`)).toBe(true)
   })
 

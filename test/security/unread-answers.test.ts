@@ -184,9 +184,21 @@ test('Long answers that wait behind another one count as well', async () => {
   await eventually(() => metric(app.url, 'event_subscribers')).toBe(0)
 })
 
+test('So do short ones, where there are very many connections', async () => {
+  const app = await startApp({ env: { MAX_UNREAD_BYTES: '1048576' } })
+  const ada = await app.newUser()
+  const pages = 'GET /reset-password HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(8)
+  const ahead = post('subscription { securityAlerts { cursor } }', 'text/event-stream', ada) + pages
+  for (let count = 0; count < 45; count += 1) await open(app, ahead)
+  const lines = () => app.log.lines.filter((line) => line.includes('one of them was cut off'))
+  await eventually(lines).not.toEqual([])
+  for (const line of lines()) expect(JSON.parse(line).bytes).toBeLessThan(64 * 1024)
+})
+
 test.each([
   ['requests', 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n'],
   ['requests with an expectation', 'GET / HTTP/1.1\r\nhost: x\r\nexpect: x\r\n\r\n'],
+  ['requests of too many headers', `GET / HTTP/1.1\r\nhost: x\r\n${'a:\r\n'.repeat(200)}\r\n`],
 ])('Who sends very many %s ahead is cut off, and none of the others is answered', async (_, request) => {
   const app = await startApp()
   const ada = await app.newUser()

@@ -35,6 +35,19 @@ describe('a proxy that TRUSTED_PROXIES does not name', () => {
   })
 })
 
+test('A trusted proxy that forwards what is no address is warned of once', async () => {
+  const app = await startApp()
+  const warned = () => warnings(app).filter(({ msg }) => String(msg).includes('what is no address'))
+  const call = (forwarded: string) =>
+    app.anonymous.with({ 'x-forwarded-for': forwarded }).post('{"query":"{ csrfToken }"}')
+  for (const good of ['203.0.113.1', '203.0.113.1:80', '[2001:db8::1]:80', 'unknown, 203.0.113.1']) await call(good)
+  expect(warned()).toEqual([])
+  for (const bad of ['unknown', '_hidden']) await call(bad)
+  expect(warned()).toMatchObject([
+    { peer: '127.0.0.1', claimed: 'unknown', msg: expect.stringMatching(/counts as the/) },
+  ])
+})
+
 describe('what nobody meets by using the product is logged, with its address and request id:', async () => {
   const app = await startApp()
   const headers = { 'x-forwarded-for': '203.0.113.77' }

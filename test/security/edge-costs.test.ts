@@ -1,0 +1,116 @@
+// What costs the server much more than the client that sends it.
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
+import { startApp } from '../support/app.js'
+import { metric } from '../support/metrics.js'
+
+const app = await startApp()
+const { hostname, port } = new URL(app.url)
+const JSON_POST = 'POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
+const FORM_POST = 'POST /verify-email HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n'
+const CHUNKED = 'transfer-encoding: chunked\r\n\r\n'
+const BODY = '{"query":"{ csrfToken }"}'
+
+const get = (headers: number, more = '') =>
+  `GET /health/live HTTP/1.1\r\nhost: x\r\n${'a:\r\n'.repeat(headers - 1)}${more}\r\n`
+
+afterEach(async () => {
+  expect(await (await fetch(`${app.url}/health/live`)).json()).toEqual({ status: 'live' })
+})
+
+async function open(text: string): Promise<Socket> {
+  const socket = connect(Number(port), hostname)
+  onTestFinished(() => void socket.destroy())
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  socket.write(text)
+  return socket
+}
+
+setFlagsFromString('--expose-gc')
+const collectGarbage: () => void = runInNewContext('gc')
+/** What server and test hold in memory together. */
+function heldBytes(): number {
+  collectGarbage()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}
+
+/** All that the server says, until it closes the connection. */
+async function listen(socket: Socket): Promise<string> {
+  let answer = ''
+  for await (const chunk of socket) answer += chunk.toString()
+  return answer
+}
+
+/** Who connects later is answered when what came before has been read. */
+const untilRead = async () => void (await listen(await open(get(1, 'connection: close\r\n'))))
+
+const isDone = (answer: string) => expect(answer).toMatch(/^HTTP\/1\.1 200 /)
+const crumbs = (text: string) => [...text].map((sign) => `1\r\n${sign}\r\n`).join('')
+
+describe('A body in', () => {
+  test.each([
+    ['an operation', JSON_POST],
+    ['a form', FORM_POST],
+  ])('thousands of pieces is refused before it ends: %s', async (_, post) => {
+    const answer = await listen(await open(`${post}${CHUNKED}${crumbs(' '.repeat(1001))}`))
+    expect(answer).toMatch(/^HTTP\/1\.1 413 Payload Too Large\r\n/)
+    expect(answer).toMatch(/^connection: close\r$/im)
+  })
+
+  test('hundreds of pieces is read, and takes no more memory than one', async () => {
+    const before = heldBytes()
+    const sockets: Socket[] = []
+    while (sockets.length < 200) {
+      sockets.push(await open(`${JSON_POST}connection: close\r\n${CHUNKED}${crumbs(BODY.padEnd(900))}`))
+      await untilRead()
+    }
+    expect(heldBytes() - before).toBeLessThan(20_000_000)
+    for (const socket of sockets) socket.write('0\r\n\r\n')
+    for (const answer of await Promise.all(sockets.map(listen))) isDone(answer)
+  })
+
+  test('a thousand pieces that are no smaller than those of a network is read', async () => {
+    const { url, anonymous } = await startApp({ env: { MAX_BODY_BYTES: '1000000' } })
+    expect((await anonymous.post(BODY)).status).toBe(200)
+    const socket = connect(Number(new URL(url).port), hostname)
+    onTestFinished(() => void socket.destroy())
+    const piece = ' '.repeat(512)
+    socket.write(`${JSON_POST}connection: close\r\n${CHUNKED}${BODY.length.toString(16)}\r\n${BODY}\r\n`)
+    socket.write(`${`200\r\n${piece}\r\n`.repeat(1200)}0\r\n\r\n`)
+    isDone(await listen(socket))
+  })
+})
+
+describe('A request with', () => {
+  test('two hundred headers is answered, and with more it is refused, which ends its connection', async () => {
+    const refused = () => metric(app.url, 'http_request_duration_seconds_count{path="/health/live",status="431"}')
+    expect(await refused()).toBe(0)
+    const answer = await listen(await open(get(200) + get(201) + get(1)))
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 431'])
+    expect(answer).toMatch(/^connection: close\r$/im)
+    expect(answer.match(/^cache-control: no-store\r$/gim)).toHaveLength(2)
+    expect(answer.match(/^x-request-id: [0-9a-f-]{36}\r$/gim)).toHaveLength(2)
+    expect(await refused()).toBe(1)
+  })
+
+  test.each([
+    ['thousands of headers', get(2700)],
+    ['an expectation and thousands of headers', get(2700, 'expect: x\r\n')],
+  ])('%s takes little memory while it waits behind another one', async (_, request) => {
+    const ada = await app.newUser()
+    const body = '{"query":"subscription { securityAlerts { cursor } }"}'
+    const fields = `accept: text/event-stream\r\nauthorization: Bearer ${ada.accessToken}\r\n`
+    const followed = `${JSON_POST}${fields}content-length: ${body.length}\r\n\r\n${body}`
+    const before = heldBytes()
+    for (let count = 0; count < 20; count += 1) {
+      await open(followed + request.repeat(30))
+      await untilRead()
+    }
+    expect(heldBytes() - before).toBeLessThan(20_000_000)
+  })
+})
