@@ -70,14 +70,15 @@ test('Connections to the database that go silent are given up, and others take t
   const server = await startApp({ env: { ...ISSUER, REDIS_URL: '', DATABASE_URL: proxy.url }, beside: app })
   const there = server.anonymous.with({ authorization: `Bearer ${ada.accessToken}` })
   expect(await there.call(MeDocument)).toMatchObject({ id: ada.id })
+  const askMe = () => there.post(JSON.stringify({ query: '{ me { id } }' }))
   proxy.silence()
   // The keys have to be looked up again.
   server.clock.advance('2s')
-  const answers = await Promise.all([fetch(`${server.url}/health/ready`), there.execute(MeDocument)])
+  const answers = await Promise.all([fetch(`${server.url}/health/ready`), askMe()])
   expect(answers.map(({ status }) => status)).toEqual([503, 503])
-  await eventually(async () => (await there.execute(MeDocument)).status).toBe(200)
+  await eventually(async () => (await askMe()).status).toBe(200)
   await eventually(async () => (await fetch(`${server.url}/health/ready`)).status).toBe(200)
-  server.log.problems.length = 0
+  server.log.hush(/The job queue failed/)
 })
 
 test('What waits too long for a lock was not done, and is worth another try', async () => {

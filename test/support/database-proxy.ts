@@ -8,7 +8,10 @@ export interface DatabaseProxy extends Pick<TcpProxy, 'cut' | 'restore' | 'silen
 /** A way to a database that can be cut without harm to those who share its server. It ends with the test. */
 export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseProxy> {
   const url = new URL(databaseUrl)
-  const { port, cut, restore, silence } = await startTcpProxy({ hostname: url.hostname, port: Number(url.port || 5432) })
+  const { port, cut, restore, silence } = await startTcpProxy({
+    hostname: url.hostname,
+    port: Number(url.port || 5432),
+  })
   url.hostname = '127.0.0.1'
   url.port = `${port}`
   return { url: url.href, cut, restore, silence }
