@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { v4 as uuid } from 'uuid'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
@@ -35,7 +35,23 @@ const MAX_CHECKING_MS = 5_000
 /** So long may nothing move on a connection that waits for something: streams of events send pings. */
 const SILENCE_MS = 120_000
 /** Each costs far more than its bytes; no client that is well, with all the proxies before it, has so many. */
-const MAX_HEADERS = 200
+export const MAX_HEADERS = 200
+
+/**
+ * A request that upgrades to nothing that we know is a request like any other (RFC 9110 section 7.8): Java's client and
+ * `curl --http2` offer h2c with each. Node would take it for a WebSocket.
+ */
+class Request extends IncomingMessage {
+  private asksForUpgrade?: boolean
+
+  get upgrade(): boolean {
+    return this.asksForUpgrade === true && this.headers.upgrade?.toLowerCase() === 'websocket'
+  }
+
+  set upgrade(asks: boolean) {
+    this.asksForUpgrade = asks
+  }
+}
 
 /** Finds the handler; answers 404 and 405 itself. */
 function route(routes: Routes, exchange: Exchange, path: string): Handler | null {
@@ -120,6 +136,7 @@ export function createHttpServer(deps: Deps): HttpServer {
 
   const server = createServer(
     {
+      IncomingMessage: Request,
       headersTimeout: requestTimeoutMs,
       requestTimeout: requestTimeoutMs,
       keepAliveTimeout: KEEP_ALIVE_MS,

@@ -4,6 +4,7 @@ import { handleProtocols } from 'graphql-ws'
 import { type ServerOptions, WebSocketServer } from 'ws'
 import { createCap } from './caps.js'
 import type { Connections } from './connections.js'
+import { MAX_HEADERS } from './server.js'
 import { converse } from './socket-conversation.js'
 import { type ConnectionExtra, createSocketProtocol, type SocketProtocolDeps } from './socket-protocol.js'
 
@@ -49,6 +50,7 @@ export function createWebSocketServer(deps: Deps) {
       httpServer.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
         const { origin } = request.headers
         if (request.url?.split('?')[0] !== '/graphql') return refuse(socket, '404 Not Found')
+        if (request.rawHeaders.length > 2 * MAX_HEADERS) return refuse(socket, '431 Request Header Fields Too Large')
         if (origin !== undefined && !isTrustedOrigin(origin)) return refuse(socket, '403 Forbidden')
         const release = open.take(readClient(request).addressKey)
         if (!release) return refuse(socket, '429 Too Many Requests', 'retry-after: 60\r\n')

@@ -56,7 +56,8 @@ describe('the address that a limit counts by', () => {
     const query = '{ csrfToken }'
     expect((await app.anonymous.with(behind(180)).post(JSON.stringify({ query }))).errors).toMatchObject(limited)
     expect((await fetch(`${app.url}/graphql?query=${query}`, { headers: behind(1100) })).status).toBe(431)
-    const socket = await openSocket(app.url, { headers: behind(1100) })
+    expect((await openRawSocket(app.url, behind(1100))).status).toBe(431)
+    const socket = await openSocket(app.url, { headers: behind(180) })
     expect((await socket.ask(query)).errors).toMatchObject(limited)
   })
 

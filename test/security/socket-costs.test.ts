@@ -116,3 +116,8 @@ test('While the database is away a connection with a token is told to come again
   expect(server.log.lines.filter((line) => line.includes('A WebSocket was turned away'))).toHaveLength(1)
   proxy.restore()
 })
+
+test('An upgrade with very many headers is refused: they would be kept for as long as the connection', async () => {
+  const headers = Object.fromEntries(Array.from({ length: 220 }, (_, index) => [`x-${index}`, '']))
+  expect((await openRawSocket(app.url, headers)).status).toBe(431)
+})
