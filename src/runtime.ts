@@ -136,7 +136,7 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
   const estimator = begun(createPasswordEstimator(), (each) => each.close())
   metrics.watch('hash_queue_depth', 'Passwords that wait to be hashed.', hasher.depth)
 
-  const applied = await applyMigrations(db.pool, MIGRATIONS).catch(rethrowNamed)
+  const applied = await applyMigrations({ url, directory: MIGRATIONS, log }).catch(rethrowNamed)
   if (applied.length > 0) log.info({ applied }, 'The database was migrated')
   const execute = (text: string, values?: unknown[]) => db.pool.query(text, values)
   const jobs = createJobs({ execute, log })

@@ -196,10 +196,11 @@ export async function measureAudit({ only, isQuick }: Options): Promise<Row[]> {
   if (!only.has('audit')) return []
   const count = isQuick ? 200_000 : 5_000_000
   const url = await createDatabase(process.env.BENCH_DATABASE_URL ?? 'postgresql://postgres@127.0.0.1:5432/postgres')
-  const db = connectPostgres({ url, poolSize: 4, log: createLog({ level: 'warn', format: 'json' }), onQuery: () => {} })
+  const log = createLog({ level: 'warn', format: 'json' })
+  const db = connectPostgres({ url, poolSize: 4, log, onQuery: () => {} })
   const client = new pg.Client({ connectionString: url })
   onCleanup(() => Promise.all([db.close(), client.end()]))
-  await applyMigrations(db.pool, MIGRATIONS)
+  await applyMigrations({ url, directory: MIGRATIONS, log })
   await client.connect()
   const fillMs = await timeOf(() => fillAuditLog(client, count))
   const overview = createOverview({ db, clock: { now: () => new Date() }, idleTimeoutMs: DAY_MS })

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
+import { createLog } from '../../src/infra/log.js'
 import { applyMigrations } from '../../src/infra/migrate.js'
 import type { Row } from '../report.js'
 import { onCleanup } from '../support/cleanup.js'
@@ -76,8 +77,7 @@ export async function measureChain({ only, isQuick }: Options): Promise<Row[]> {
   if (!only.has('chain')) return []
   const count = isQuick ? QUICK_EVENTS : EVENTS
   const url = await createDatabase(process.env.BENCH_DATABASE_URL ?? 'postgresql://postgres@127.0.0.1:5432/postgres')
-  const pool = new pg.Pool({ connectionString: url, max: 1 })
-  await applyMigrations(pool, MIGRATIONS).finally(() => pool.end())
+  await applyMigrations({ url, directory: MIGRATIONS, log: createLog({ level: 'warn', format: 'json' }) })
   const client = new pg.Client({ connectionString: url })
   onCleanup(() => client.end())
   await client.connect()

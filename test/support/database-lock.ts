@@ -15,8 +15,11 @@ export interface DatabaseLock {
 }
 
 /** Runs a statement that locks, and keeps what it has locked until `release`: so that a test decides who comes first. */
-export async function lockDatabase({ databaseUrl }: Installation, statement: string): Promise<DatabaseLock> {
-  const [holder, observer] = [new pg.Client(databaseUrl), new pg.Client(databaseUrl)]
+export async function lockDatabase(
+  database: Pick<Installation, 'databaseUrl'>,
+  statement: string,
+): Promise<DatabaseLock> {
+  const [holder, observer] = [new pg.Client(database.databaseUrl), new pg.Client(database.databaseUrl)]
   await Promise.all([holder.connect(), observer.connect()])
   onTestFinished(async () => void (await Promise.all([holder.end(), observer.end()])))
   await holder.query('BEGIN')
