@@ -41,15 +41,34 @@ const BOUNDS = `
   SELECT coalesce(stub.position, 0) AS "removedUpTo",
          greatest((SELECT max(position) FROM audit_events), stub.position, 0) AS head
   FROM (SELECT max(position) AS position FROM audit_checkpoints WHERE kind = 'RETENTION') AS stub`
+const SAID = `
+  SELECT position FROM audit_events
+  WHERE user_id = $1::uuid AND type = 'PROFILE_UPDATED' AND correlation_id = $2::text`
+// In the order of an index, each batch from where the one before it has ended: what was erased is not read again.
 const ERASE = `
-  UPDATE audit_events SET ip_address = NULL, user_agent = NULL, city = NULL, country = NULL, metadata = '{}', salt = NULL
-  WHERE user_id = $1::uuid AND salt IS NOT NULL
-    AND position < (SELECT position FROM audit_events WHERE user_id = $1::uuid AND correlation_id = $2::text)
-  RETURNING 1`
+  WITH batch AS (
+    SELECT type, risk_level, success, position FROM audit_events
+    WHERE user_id = $1::uuid AND position < $2::bigint AND (type, risk_level, success, position) >
+      (coalesce($3, enum_first(NULL::audit_event_type)), coalesce($4, enum_first(NULL::risk_level)), coalesce($5, false), $6::bigint)
+    ORDER BY type, risk_level, success, position LIMIT 5000),
+  erased AS (
+    UPDATE audit_events SET ip_address = NULL, user_agent = NULL, city = NULL, country = NULL, metadata = '{}', salt = NULL
+    WHERE position IN (SELECT position FROM batch) AND salt IS NOT NULL RETURNING 1)
+  SELECT batch.*, (SELECT count(*) FROM erased)::int AS count FROM batch
+  ORDER BY type DESC, risk_level DESC, success DESC, position DESC LIMIT 1`
 const KNOWS = 'SELECT FROM audit_events WHERE user_id = $1::uuid LIMIT 1'
 const BATCH = 1000
 const RECORD = insertEvents('$1')
 const SEAL = 'SELECT seal_audit_events($1::int) AS sealed'
+
+/** The last event of a batch, and how many of the batch were erased. */
+interface Erased {
+  type: AuditEventType
+  risk_level: RiskLevel
+  success: boolean
+  position: string
+  count: number
+}
 
 export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Clock; onRecorded: () => void }) {
   /** The entries as the JSON that `insertEvents` reads. */
@@ -87,6 +106,12 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
     }
   }
 
+  async function eraseBatch(userId: string, until?: { position: string }, after?: Erased): Promise<Erased | undefined> {
+    const { type, risk_level, success, position = '0' } = after ?? {}
+    const [last] = await db.sql<Erased>(ERASE, [userId, until?.position, type, risk_level, success, position])
+    return last
+  }
+
   return {
     ...createAuditPages(db.sql),
     toJson,
@@ -99,6 +124,7 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
     /**
      * Erases what is personal in the events of an account: address, user agent, place and metadata. The chain still
      * holds: it has only a salted commitment to them. Returns how many events that were; throws where there are none.
+     * Broken off, it can be done again.
      */
     async erase(client: Client, userId: string): Promise<number> {
       await seal()
@@ -108,7 +134,11 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
       const entry: AuditEntry = { type: 'PROFILE_UPDATED', userId, metadata: { fields: ['auditLog'] } }
       await record(db, { ...client, correlationId }, entry)
       await seal()
-      return (await db.sql(ERASE, [userId, correlationId])).length
+      const [said] = await db.sql<{ position: string }>(SAID, [userId, correlationId])
+      let count = 0
+      for (let batch = await eraseBatch(userId, said); batch; batch = await eraseBatch(userId, said, batch))
+        count += batch.count
+      return count
     },
 
     /** The newest position of the log, 0 when it is empty, and the last one that retention has removed. */

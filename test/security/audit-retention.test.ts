@@ -77,6 +77,36 @@ test('what is personal can be erased, and the log still verifies', async () => {
   })
 })
 
+test('erasing many events can be broken off at any time, verifies as it is, and goes on when it is done again', async () => {
+  const app = await startApp()
+  const ada = await app.newUser()
+  const { query } = await openDatabase(app.installation)
+  await query(
+    `INSERT INTO audit_inbox (type, occurred_at, success, risk_level, user_id, ip_address, metadata)
+     SELECT CASE WHEN i = 6000 THEN enum_last(NULL::audit_event_type) ELSE 'TOKEN_REFRESHED' END, $1, true, 'HIGH', $2,
+       CASE WHEN i = 6000 THEN '192.0.2.2' ELSE '192.0.2.1' END, '{}' FROM generate_series(1, 6000) AS i`,
+    [app.clock.now(), ada.id],
+  )
+  await query(`CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'stopped'; END $$`)
+  await query(`CREATE TRIGGER stop BEFORE UPDATE ON audit_events
+    FOR EACH ROW WHEN (OLD.ip_address = '192.0.2.2') EXECUTE FUNCTION stop()`)
+  const isErased = 'SELECT count(*)::int FROM audit_events WHERE user_id = $1 AND salt IS'
+  const countOf = async (state: 'NULL' | 'NOT NULL') => (await query(`${isErased} ${state}`, [ada.id])).rows[0].count
+  const env = { DATABASE_URL: app.installation.databaseUrl }
+  const erase = () => runCli(env, 'audit', 'erase', ada.email, '--json')
+
+  expect(await erase()).toMatchObject({ code: 1, stderr: expect.stringContaining('stopped') })
+  expect(await countOf('NULL')).toBe(5000)
+  expect(await runCli(env, 'audit', 'verify')).toMatchObject({ code: 0 })
+  await query('DROP TRIGGER stop ON audit_events')
+  const left = await countOf('NOT NULL')
+  const { code, stdout } = await erase()
+  expect({ code, erased: JSON.parse(stdout).erased }).toEqual({ code: 0, erased: left })
+  // What is left is that this was done.
+  expect(await countOf('NOT NULL')).toBe(1)
+  expect(await runCli(env, 'audit', 'verify')).toMatchObject({ code: 0 })
+})
+
 describe('retention', () => {
   const env = { AUDIT_RETENTION: '30d', AUDIT_CHECKPOINT_INTERVAL: '1m' }
 
