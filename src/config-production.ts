@@ -7,6 +7,7 @@ interface Settings {
   SECRET_KEY?: readonly string[] | undefined
   SMTP_URL?: string | undefined
   PUBLIC_URL?: string | undefined
+  FRONTEND_URL?: string | undefined
   MAIL_FROM: string
   RATE_LIMITS?: string | undefined
   TRUSTED_PROXIES: readonly string[]
@@ -14,14 +15,21 @@ interface Settings {
 
 const isText = (text: string | false | undefined): text is string => typeof text === 'string'
 
+/** Whether others on the network read what leads there: links of mails carry tokens. */
+const isOpen = (url: string) => new URL(url).protocol === 'http:' && !isLoopback(url)
+
 /** Why production does not start. */
 export function productionProblems(env: Settings): string[] {
-  const isInsecureUrl = env.PUBLIC_URL?.startsWith('http:') && !isLoopback(env.PUBLIC_URL)
+  const urlProblem = (name: 'PUBLIC_URL' | 'FRONTEND_URL') => {
+    const url = env[name]
+    return url !== undefined && isOpen(url) && `${name}: must be https: in production, unless it is loopback`
+  }
   return [
     !env.DATABASE_URL && 'DATABASE_URL: required in production',
     !env.SECRET_KEY && 'SECRET_KEY: required in production (32 bytes or more, e.g. from `openssl rand -base64 48`)',
     !env.SMTP_URL && 'SMTP_URL: required in production',
-    isInsecureUrl && 'PUBLIC_URL: must be https: in production, unless it is loopback',
+    urlProblem('PUBLIC_URL'),
+    urlProblem('FRONTEND_URL'),
     env.RATE_LIMITS === 'off' && 'RATE_LIMITS: cannot be off in production',
   ].filter(isText)
 }

@@ -51,7 +51,9 @@ const CHECKS: readonly Check[] = [
         ? 'PUBLIC_URL is not set: tokens and mails name localhost'
         : isOff(urls.public, 'https:')
           ? 'PUBLIC_URL is not https:'
-          : null,
+          : isOff(urls.frontend, 'https:')
+            ? 'FRONTEND_URL is not https:, and links of mails carry tokens there'
+            : null,
   },
   {
     name: 'Known proxies',

@@ -68,7 +68,8 @@ const PRODUCTION = {
 
 test('Production takes settings that are complete', () => {
   expect(problemsOf(PRODUCTION)).toEqual([])
-  expect(problemsOf({ ...PRODUCTION, PUBLIC_URL: 'http://localhost:4000' })).toEqual([])
+  for (const setting of ['PUBLIC_URL', 'FRONTEND_URL'])
+    expect(problemsOf({ ...PRODUCTION, [setting]: 'http://localhost:4000' })).toEqual([])
 })
 
 test.each([
@@ -76,6 +77,8 @@ test.each([
   ['no secret key', { SECRET_KEY: '' }, /^SECRET_KEY: required in production/],
   ['no mail server', { SMTP_URL: '' }, 'SMTP_URL: required in production'],
   ['a public URL without TLS', { PUBLIC_URL: 'http://auth.example.com' }, /^PUBLIC_URL: must be https:/],
+  ['a public URL without TLS, in capitals', { PUBLIC_URL: 'HTTP://auth.example.com' }, /^PUBLIC_URL: must be https:/],
+  ['links of mails without TLS', { FRONTEND_URL: 'http://app.example.com' }, /^FRONTEND_URL: must be https:/],
   ['no limits', { RATE_LIMITS: 'off' }, 'RATE_LIMITS: cannot be off in production'],
 ])('Production refuses to start with %s', (_, env, problem) => {
   expect(problemsOf({ ...PRODUCTION, ...env })).toEqual([expect.stringMatching(problem)])

@@ -44,6 +44,13 @@ test.each([
   expect(failing(env)).toEqual([name])
 })
 
+// In production mode, nothing would start with it.
+test('TLS for clients fails with links of mails that go out without', () => {
+  const env = { NODE_ENV: 'development', GRAPHIQL: 'false', INTROSPECTION: 'false' }
+  expect(failing({ ...env, FRONTEND_URL: 'http://localhost:3000' })).toEqual(['Production mode'])
+  expect(failing({ ...env, FRONTEND_URL: 'http://app.example.com' })).toEqual(['Production mode', 'TLS for clients'])
+})
+
 /** Without what the tests set for speed. */
 const SETTINGS = {
   ...PRODUCTION,
@@ -58,6 +65,8 @@ test('doctor prints pass or fail with the reason, and exits with 1 when a check 
     code: 1,
     stdout: expect.stringMatching(/FAIL +No introspection +4\.3\.2 +INTROSPECTION is on/),
   })
+  const refused = await runCli({ ...SETTINGS, FRONTEND_URL: 'http://app.example.com' }, 'doctor')
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('FRONTEND_URL: must be https:') })
   const json = await runCli({ ...SETTINGS, INTROSPECTION: 'true' }, 'doctor', '--json')
   expect(JSON.parse(json.stdout)).toMatchObject({ failed: 1 })
 })
