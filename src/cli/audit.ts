@@ -1,5 +1,6 @@
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { constants, copyFile, type FileHandle, link, open, rm } from 'node:fs/promises'
+import { constants as system } from 'node:os'
 import { pipeline } from 'node:stream/promises'
 import { SingleBar } from 'cli-progress'
 import { type Command, InvalidArgumentError, Option } from 'commander'
@@ -29,6 +30,7 @@ interface ExportOptions {
 
 const PAGE = 1000
 const OWNER_ONLY = 0o600
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 const DATE = z.union([z.iso.date(), z.iso.datetime({ offset: true })])
 const WHEN = 'ISO 8601 (2026-01-31, 2026-01-31T12:00:00Z) or so long ago (30d, 12h)'
 
@@ -102,13 +104,26 @@ async function write(scan: AuditScan, { head, page }: Format, file: FileHandle |
   return count
 }
 
+/** Whoever breaks it off leaves no personal data lying about. The status is that of a shell: 128 and the signal. */
+function removeOnSignals(path: string): () => void {
+  const end = (signal: NodeJS.Signals) => {
+    rmSync(path, { force: true })
+    process.exit(128 + system.signals[signal])
+  }
+  for (const signal of SIGNALS) process.on(signal, end)
+  return () => {
+    for (const signal of SIGNALS) process.off(signal, end)
+  }
+}
+
 /** A new file, which is there in the end only when the work has succeeded. Throws when there is one of the name. */
 async function withNewFile<T>(path: string, work: (file: FileHandle) => Promise<T>): Promise<T> {
   const taken = () => new Error(`${path} exists: it is not overwritten`)
   if (existsSync(path)) throw taken()
   const part = `${path}.${process.pid}.part`
-  const file = await open(part, 'wx', OWNER_ONLY)
+  const leave = removeOnSignals(part)
   try {
+    const file = await open(part, 'wx', OWNER_ONLY)
     const result = await work(file).finally(() => file.close())
     // Unlike a renaming, this replaces nothing.
     await link(part, path).catch((error) => {
@@ -121,6 +136,7 @@ async function withNewFile<T>(path: string, work: (file: FileHandle) => Promise<
     throw (error as { code?: unknown }).code === 'EEXIST' ? taken() : error
   } finally {
     await rm(part, { force: true })
+    leave()
   }
 }
 

@@ -6,6 +6,7 @@ import pg from 'pg'
 import { afterAll, describe, expect, test } from 'vitest'
 import { PASSWORD, startApp } from '../support/app.js'
 import { runCli, startCli } from '../support/cli.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { createInstallation } from '../support/installation.js'
 
 /** More than a page of the export, and more than a pipe holds. */
@@ -122,6 +123,21 @@ describe('`audit export`', () => {
     const half = join(folder, 'half.ndjson')
     expect(await runCli(away, 'audit', 'export', '--since', SINCE, '--output', half)).toMatchObject({ code: 1 })
     expect(await readdir(folder)).not.toContain('half.ndjson')
+  })
+
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('leaves nothing behind when %s breaks it off, and exits with %i', async (signal, status) => {
+    const output = join(folder, `${signal}.ndjson`)
+    const begun = async () => (await readdir(folder)).filter((name) => name.startsWith(signal))
+    const { untilWaiting } = await lockDatabase({ databaseUrl }, 'LOCK TABLE audit_events')
+    const child = startCli(env, 'audit', 'export', '--since', SINCE, '--output', output)
+    await untilWaiting(1)
+    expect(await begun()).toEqual([`${signal}.ndjson.${child.pid}.part`])
+    child.kill(signal)
+    expect(await once(child, 'exit')).toEqual([status, null])
+    expect(await begun()).toEqual([])
   })
 
   test('ends quietly when nobody reads on', async () => {
