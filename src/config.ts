@@ -138,6 +138,8 @@ export function loadConfig(environment: Record<string, string | undefined>) {
   const detection = parseDetectionRules(env.DETECTION_RULES ?? '')
   if (detection.problem) problems.push(`DETECTION_RULES: ${detection.problem}`)
   if (env.JWT_ALGORITHM === 'HS256' && !env.JWT_SIGNING_KEY) problems.push('JWT_SIGNING_KEY: required for HS256')
+  if (env.JWT_SIGNING_KEY?.some((key) => env.SECRET_KEY?.includes(key)))
+    problems.push('JWT_SIGNING_KEY: must be independent of SECRET_KEY, and has a secret of it')
   if (env.PASSWORD_MIN_LENGTH > env.PASSWORD_MAX_LENGTH)
     problems.push('PASSWORD_MIN_LENGTH: exceeds PASSWORD_MAX_LENGTH')
   const all = [

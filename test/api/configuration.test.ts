@@ -141,6 +141,11 @@ test.each([
   ['proxies of every IPv6 address', { TRUSTED_PROXIES: '::/0' }, /^TRUSTED_PROXIES: must not be all/],
   ['one short key among several', { SECRET_KEY: `${'x'.repeat(32)},short` }, /^SECRET_KEY:/],
   ['HS256 without a key', { JWT_ALGORITHM: 'HS256' }, 'JWT_SIGNING_KEY: required for HS256'],
+  [
+    'one secret for two purposes',
+    { SECRET_KEY: `${'x'.repeat(32)},${'y'.repeat(32)}`, JWT_SIGNING_KEY: `${'z'.repeat(32)},${'y'.repeat(32)}` },
+    /^JWT_SIGNING_KEY: must be independent of SECRET_KEY/,
+  ],
   ['an unknown algorithm', { JWT_ALGORITHM: 'none' }, /^JWT_ALGORITHM:/],
   ['a duration of nothing', { ACCESS_TOKEN_LIFETIME: '0s' }, /^ACCESS_TOKEN_LIFETIME: must be at least/],
   [
