@@ -110,7 +110,7 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
   /** One look for all who ask at the same time. When it fails, so do they: what is no longer known is not believed. */
   async function notOlderThan(ageMs: number): Promise<void> {
     const age = clock.now().getTime() - loadedAt
-    if (isFixed || (age >= 0 && age <= ageMs)) return
+    if (isFixed || (age >= 0 && age < ageMs)) return
     loading ??= load().finally(() => {
       loading = undefined
     })

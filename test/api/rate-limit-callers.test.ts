@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ConfigError, loadConfig } from '../../src/config.js'
 import { startApp, type TestApp } from '../support/app.js'
-import { openSocket, openStream } from '../support/streams.js'
+import { openRawSocket, openSocket, openStream } from '../support/streams.js'
 
 /** Two calls of csrfToken an hour from each address, and as many as anybody likes of everything else. */
 const TWO_CALLS = { RATE_LIMITS: 'csrfToken=2/1h;*=100000/1m' }
