@@ -47,7 +47,7 @@ export function isDatabaseUnavailable(error: unknown): boolean {
 const isSilence = (error: unknown) => error instanceof Error && error.message === 'Query read timeout'
 
 /** Whether the connection was lost, or there was none: no fault of the statement, however often it happens. */
-export const isConnectionLost = (error: unknown): boolean =>
+const isConnectionLost = (error: unknown): boolean =>
   isDatabaseUnavailable(error) && !codesOf(error).some((code) => STATEMENT_ENDED.test(code))
 
 async function withRetries<T>(work: () => Promise<T>): Promise<T> {

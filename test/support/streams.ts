@@ -142,7 +142,8 @@ export async function openRawSocket(
     for (let piece = 0; piece < count; piece += 1)
       socket.send(text.slice(piece * size, (piece + 1) * size), { fin: piece === count - 1 })
   }
-  return { status, closing, next, received, send, sendBytes, sendBinary, sendPieces }
+  const terminate = () => socket.terminate()
+  return { status, closing, next, received, send, sendBytes, sendBinary, sendPieces, terminate }
 }
 
 const toText = (message: object | string) => (typeof message === 'string' ? message : JSON.stringify(message))
