@@ -15,6 +15,7 @@ function isOffered(range: string): boolean {
  * at it only when the operation has been carried out, and takes `q=0` for a wish.
  */
 export function acceptable(accept: string | undefined): string | null {
+  if (accept === 'application/json' || accept === '*/*') return accept
   const wishes = (accept || '*/*').toLowerCase().split(',')
   const ranges = wishes.flatMap((wish) => {
     const range = wish.split(';', 1)[0]?.trim() ?? ''
