@@ -85,9 +85,9 @@ export function createGraphqlRoute(deps: Deps) {
 
   /** Without the URL of the client: its host has no say in anything. */
   const throughYoga = (exchange: Exchange, url: URL, accept: string, body: string | null): Promise<Response> => {
-    const { method = 'GET' } = exchange.request
-    const headers = { ...(exchange.request.headers as Record<string, string>), accept }
-    return graphql.fetch(url.href, { method, headers, body }, { exchange })
+    const { method = 'GET', headers } = exchange.request
+    headers.accept = accept
+    return graphql.fetch(url.href, { method, headers: headers as Record<string, string>, body }, { exchange })
   }
 
   async function answerGet(exchange: Exchange): Promise<Response | null> {

@@ -113,6 +113,8 @@ export function createHttpServer(deps: Deps): HttpServer {
     const client = readClient(request)
     const head = new Head(response, headers)
     head.set('x-request-id', client.correlationId)
+    // Node does not read what else came with it.
+    if (request.headers.upgrade !== undefined || request.method === 'CONNECT') head.set('connection', 'close')
     watch(request, response, client.correlationId)
     try {
       const transport = openTransport(request, head)

@@ -26,6 +26,8 @@ const MAX_SENDS = 100
 const MAX_HELD = 1000
 const PONG = JSON.stringify({ type: 'pong' })
 
+/** What graphql-ws throws at a message that only servers send. */
+const UNEXPECTED = /Unexpected message of type/
 const UNSUPPORTED_DATA = 1003
 const TRY_AGAIN_LATER = 1013
 
@@ -107,7 +109,8 @@ export function converse<E extends Extra>(protocol: Protocol<E>, extra: E, deps:
 
   /** What an error would be for a request; clients come again after 1013. */
   function fail(error: unknown): void {
-    if (maskError(error).extensions.code === 'SERVICE_UNAVAILABLE') {
+    if (UNEXPECTED.test(String(error))) socket.close(CloseCode.BadRequest, 'Invalid message received')
+    else if (maskError(error).extensions.code === 'SERVICE_UNAVAILABLE') {
       log.warn({ err: error }, 'A WebSocket was turned away')
       socket.close(TRY_AGAIN_LATER, 'Try again later')
     } else {
@@ -130,7 +133,8 @@ export function converse<E extends Extra>(protocol: Protocol<E>, extra: E, deps:
     {
       protocol: socket.protocol,
       send: flow.send,
-      close: (code, reason) => socket.close(code, reason),
+      // The reason may name an id, which is the client's; it may have 123 bytes.
+      close: (code, reason) => socket.close(code, reason?.slice(0, 40)),
       onMessage: listen,
       // Without what the ping said, which may be long, or deep.
       onPing: () => flow.send(PONG),

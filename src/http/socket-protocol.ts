@@ -60,7 +60,7 @@ type Connection = SocketContext<Params, ConnectionExtra>
 
 const INIT_TIMEOUT_MS = 5_000
 /** So long may an answer keep the connection open whose session it has ended. */
-const ANSWER_MS = 500
+const ANSWER_MS = 300
 const MAX_DELAY_MS = 2_147_483_647
 
 /** The variables that an operation declares: they are kept for as long as a subscription goes on. */
@@ -212,7 +212,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
       if (begun?.unanswered.size === 0 && begun.afterwards) setImmediate(begun.afterwards)
     },
     onClose: async ({ extra: { begun } }: Connection) => {
-      for (const stream of begun?.streams ?? []) await stream.return?.()
+      await Promise.allSettled([...(begun?.streams ?? [])].map((stream) => stream.return?.()))
     },
   })
 }

@@ -24,9 +24,9 @@ async function positionOf(after: string | null | undefined, { audit, auditCursor
 async function follow(context: Context, filter: AuditFilter, after: string | null | undefined) {
   const { services, transport } = context
   const position = await positionOf(transport.lastEventId ?? after, services)
-  const { toCursor } = services.auditCursors
+  const { toCursor, toStart } = services.auditCursors
   const alerts = services.alerts.follow(signedIn(context), filter, position)
-  transport.beginStream(toCursor({ position }), alerts.life)
+  transport.beginStream(toStart({ position }), alerts.life)
   return mapAsyncIterator(alerts, (node) => ({ cursor: toCursor(node), node }))
 }
 

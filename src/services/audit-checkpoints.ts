@@ -30,6 +30,13 @@ const PLACE_BY_STORED_KEY = `
   WITH signer AS MATERIALIZED (SELECT kid FROM signing_keys WHERE kid = $5::text AND retired_at IS NULL FOR SHARE),
   placed AS (${INSERT} SELECT ${VALUES} FROM signer ON CONFLICT DO NOTHING)
   SELECT kid FROM signer`
+const renew = (condition: string) => `
+  UPDATE audit_checkpoints SET kid = $4::text, jws = $5::text
+  WHERE kind = $1::audit_checkpoint_kind AND position = $2::bigint AND kid = $3::text ${condition}`
+const RENEW = renew('')
+const RENEW_BY_STORED_KEY = renew(
+  'AND EXISTS (SELECT FROM signing_keys k WHERE k.kid = $4::text AND k.retired_at IS NULL FOR SHARE)',
+)
 const HEAD = 'SELECT position, hash FROM audit_events ORDER BY position DESC LIMIT 1'
 const END =
   'SELECT greatest((SELECT max(position) FROM audit_events), (SELECT max(position) FROM audit_checkpoints), 0) AS end'
@@ -143,15 +150,28 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
 
     /**
      * Signs anew what other keys have signed than the one that signs now: nothing rests on a key that is on its way out. A
-     * checkpoint that is not genuine stays as it is.
+     * checkpoint that is not genuine, or whose key cannot be read, stays as it is.
      */
     async renew(): Promise<void> {
-      const signer = await signingKeys.signer()
+      const signer = await signingKeys.signer(0)
       for (const checkpoint of await auditCheckpoint.findMany({ where: { kid: { not: signer.kid } } })) {
-        if (await isForged(checkpoint)) continue
-        const { kind, position, createdAt } = checkpoint
+        const { kind, position, createdAt, kid } = checkpoint
+        const isLeft = await isForged(checkpoint).catch((error) => {
+          log.error(
+            { position: position.toString(), kid, err: error },
+            'A checkpoint of the audit log cannot be signed anew',
+          )
+          return true
+        })
+        if (isLeft) continue
         const jws = await signStatement(AUDIT_STATEMENT, statementOf(kind, checkpoint, createdAt), signer)
-        await auditCheckpoint.updateMany({ where: { kind, position }, data: { kid: signer.kid, jws } })
+        await db.sql(signer.publicJwk === null ? RENEW : RENEW_BY_STORED_KEY, [
+          kind,
+          position.toString(),
+          kid,
+          signer.kid,
+          jws,
+        ])
       }
     },
 

@@ -81,6 +81,8 @@ export function createRequestedMails(deps: Deps) {
     if (!(await isAllowed(errand, user, quota))) return
     const select = { registeredFrom: true, pendingUntil: true }
     const { registeredFrom, pendingUntil } = await tx.prisma.user.findUniqueOrThrow({ where: { id: user.id }, select })
+    if (pendingUntil && pendingUntil <= clock.now())
+      return audit.record(tx, client, unsent('EMAIL_VERIFICATION_SENT', user.id, 'NOTHING_TO_VERIFY'))
     const issued = await oneTimeTokens.issue(tx, user.id, 'EMAIL_VERIFICATION', pendingUntil ?? undefined)
     const { token, code, lifetimeSeconds } = issued
     const proof = { link: links.verifyEmail(token), code, lifetimeSeconds }

@@ -29,6 +29,9 @@ interface LoadedKey extends VerificationKey {
   isRetired: boolean
 }
 
+/** Unless something by it is left that could not be signed anew. */
+const FORGET = `
+  DELETE FROM signing_keys k WHERE kid = $1::text AND NOT EXISTS (SELECT FROM audit_checkpoints c WHERE c.kid = k.kid)`
 const SECRETS = { sealedPrivate: true, publicJwk: true } as const
 
 /** Serialises the first start of several processes. */
@@ -232,7 +235,7 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
         throw new Error(`There is no signing key ${kid}. There are: ${known.map((key) => key.kid).join(', ')}`)
       })
       await renew()
-      await change((tx) => tx.prisma.signingKey.deleteMany({ where: { kid } }))
+      await change((tx) => tx.sql(FORGET, [kid]))
       return signer
     },
   }

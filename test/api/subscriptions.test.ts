@@ -182,6 +182,10 @@ describe('server-sent events', () => {
     // Even one that broke off before its first event.
     const third = await resume(begin)
     await eventually(() => edgesOf(third).map(({ cursor }) => cursor)).toEqual(cursors)
+    // Nor does it tell, by its name, whether anything has happened to others meanwhile.
+    const again = await resume(begin)
+    await eventually(() => again.ids.length).toBeGreaterThan(0)
+    expect(again.ids[0]).not.toBe(begin)
     const fourth = await resume('not a cursor')
     expect((await fourth.next()).errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT' } }])
     expect(fourth.response.status).toBe(400)

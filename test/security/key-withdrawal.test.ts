@@ -57,6 +57,15 @@ test('What a key has signed that cannot be read, for want of its SECRET_KEY, is 
   await app.register()
   await query('SELECT seal_audit_events(1000)')
   app.clock.advance('2m')
+  // Everything else goes on.
+  await app.operator.purge()
+  const [{ kid }] = (await query(`${KEYS} WHERE retired_at IS NULL`)).rows
+  await app.operator.revokeKey(kid)
+  expect((await query(KEYS)).rows).not.toContainEqual({ kid })
+  expect(app.log.problems.map(({ message }) => message)).toContain(
+    'A checkpoint of the audit log cannot be signed anew',
+  )
+  app.log.hush(/cannot be signed anew|A signing key was stored under/)
   await expect(app.operator.sign()).rejects.toThrow('was stored under a SECRET_KEY that is not configured')
   expect((await query('SELECT FROM audit_checkpoints')).rowCount).toBe(1)
 })

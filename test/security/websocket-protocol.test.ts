@@ -30,6 +30,8 @@ describe('a connection is closed', () => {
   test.each([
     ['what is no JSON', 'hello'],
     ['JSON that is no message', '[]'],
+    ['what only a server sends', { type: 'connection_ack' }],
+    ['a result of its own', { type: 'next', id: '1', payload: {} }],
     ['a message of no type', { id: '1' }],
     ['a message of an unknown type', { type: 'start' }],
     ['an operation without an id', { type: 'subscribe', payload: { query: '{ me { id } }' } }],
@@ -76,6 +78,13 @@ describe('a connection is closed', () => {
     socket.send(subscribe('1', ALERTS))
     socket.send(subscribe('1', ALERTS))
     expect(await socket.closing).toMatchObject({ code: 4409, reason: 'Subscriber for 1 already exists' })
+  })
+
+  test('with 4409 however long the id is', async () => {
+    const socket = await begin(ada.accessToken)
+    const id = 'ä'.repeat(200)
+    for (let time = 0; time < 2; time += 1) socket.send(subscribe(id, ALERTS))
+    expect(await socket.closing).toMatchObject({ code: 4409 })
   })
 
   test('with 4429 after a second beginning', async () => {
