@@ -106,11 +106,10 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
       )
       const expiresAt = new Date(now.getTime() + lifetimeMs)
       const isMailed = purpose !== 'EXCHANGE'
-      const earlier = {
-        where: { userId, purpose, usedAt: null },
+      await tx.prisma.oneTimeToken.updateMany({
+        where: { userId, purpose, usedAt: null, ...(isMailed && { codeHash: { not: null } }) },
         data: isMailed ? { codeHash: null } : { usedAt: now },
-      }
-      await tx.prisma.oneTimeToken.updateMany(earlier)
+      })
       await tx.prisma.oneTimeToken.create({
         data: {
           userId,
