@@ -49,11 +49,6 @@ function createFlow({ socket, request }: Extra, { shed }: Connections) {
       socket.resume()
     }
   }
-  function look(): void {
-    if (isFull()) socket.pause()
-    shed(request.socket)
-  }
-
   return {
     send: (text: string) =>
       new Promise<void>((resolve) => {
@@ -63,19 +58,24 @@ function createFlow({ socket, request }: Extra, { shed }: Connections) {
           end()
           resolve()
         })
-        look()
+        shed(request.socket)
       }),
 
     /** To whoever does not read, nothing has to be proven. */
     pong(data: Buffer): void {
-      if (isFull() || socket.readyState !== socket.OPEN) return
-      socket.pong(data, false, begin())
-      look()
+      if (socket.readyState !== socket.OPEN) return
+      if (isFull()) socket.pause()
+      else socket.pong(data, false, begin())
+      shed(request.socket)
     },
 
-    /** Resolves when there is room for an answer. */
+    /**
+     * Resolves when there is room for an answer. Only now is nothing more read: of who asks for nothing, and takes long over
+     * a long answer, the pongs are to be heard.
+     */
     async room(): Promise<void> {
       while (isFull() && socket.readyState === socket.OPEN) {
+        socket.pause()
         if (held.length >= MAX_HELD) socket.terminate()
         else await new Promise<void>((resolve) => void held.push(resolve))
       }

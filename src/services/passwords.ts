@@ -161,7 +161,8 @@ export function createPasswords(deps: Deps) {
       mailRequests.ask(db, client, { kind: 'RESET', email }),
 
     /**
-     * Sets a new password with the proof of a mail, ends every session and lifts a lock. Throws InvalidTokenError and WeakPasswordError; a weak password does not use the proof up.
+     * Sets a new password with the proof of a mail, ends every session and lifts a lock. Throws InvalidTokenError and
+     * WeakPasswordError; a weak password does not use the proof up.
      */
     async reset(client: Client, proof: Proof, next: string): Promise<Reset> {
       const refuse = (tx: Transaction, reason: string) =>

@@ -39,8 +39,7 @@ interface Errand {
 
 /**
  * What the requests ask for that only write down what they ask for: by a worker, in the name of the client. Each has one
- * event, whatever is found, those about locks none: how far the log goes can be seen by everybody who has an account, in
- * the cursors of his events.
+ * event, whatever is found, those about locks none: how many there are must not tell what was found.
  */
 export function createRequestedMails(deps: Deps) {
   const {
