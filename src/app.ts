@@ -52,7 +52,12 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
   const maskError = createErrorMasker(isDatabaseUnavailable)
   const readClient = createClientReader(config.trustedProxies, runtime.geo, log)
   const graphql = createGraphql({
-    ...{ schema, services, prisma, maskError, log, onField: metrics.operation },
+    schema,
+    services,
+    prisma,
+    maskError,
+    log,
+    onField: metrics.operation,
     hasIntrospection: config.introspection,
     hasSuggestions: config.introspection && !config.isProduction,
     limits: config.limits,
@@ -75,22 +80,27 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     limits: config.limits,
   })
   const graphqlRoute = createGraphqlRoute({
-    ...{ graphql, admission, log, isAllowedOrigin, hasGraphiql: config.graphiql },
+    graphql,
+    admission,
+    log,
+    isAllowedOrigin,
+    hasGraphiql: config.graphiql,
     maxBodyBytes: config.limits.bodyBytes,
   })
   const pages = createPagesRoute({
-    ...{ graphql, log, admission, continueUrl: () => config.urls.frontend },
+    graphql,
+    log,
+    admission,
+    continueUrl: () => config.urls.frontend,
     requirements: services.policy.requirements,
     reportNotMe: services.notMe.report,
   })
   const operations = createOperationsRoute({
-    ...{
-      services,
-      clock,
-      cronSecret: config.cronSecret,
-      metricsToken: config.metricsToken,
-      renderMetrics: metrics.render,
-    },
+    services,
+    clock,
+    cronSecret: config.cronSecret,
+    metricsToken: config.metricsToken,
+    renderMetrics: metrics.render,
     health: {
       database: db.isReachable,
       cache: redis?.isReachable ?? null,
@@ -135,16 +145,15 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     hasAccessCookie: config.accessTokenCookie,
   }
   const { server, closeUnused } = createHttpServer({
-    ...{ requestTimeoutMs: config.limits.requestMs, patienceMs: config.limits.operationMs },
-    ...{
-      routes,
-      isProduction: config.isProduction,
-      log,
-      readClient,
-      maskError,
-      connections,
-      onResponse: metrics.httpRequest,
-    },
+    requestTimeoutMs: config.limits.requestMs,
+    patienceMs: config.limits.operationMs,
+    routes,
+    isProduction: config.isProduction,
+    log,
+    readClient,
+    maskError,
+    connections,
+    onResponse: metrics.httpRequest,
     openTransport: (request, head) => createHttpTransport(request, head, transportSettings),
   })
   sockets.attach(server)

@@ -216,8 +216,10 @@ export function loadConfig(environment: Record<string, string | undefined>) {
     geoipDatabase: env.GEOIP_DATABASE,
     maxInFlight: env.MAX_IN_FLIGHT,
     limits: {
-      ...{ bodyBytes: env.MAX_BODY_BYTES, unreadBytes: env.MAX_UNREAD_BYTES },
-      ...{ tokens: env.MAX_QUERY_TOKENS, depth: env.MAX_QUERY_DEPTH },
+      bodyBytes: env.MAX_BODY_BYTES,
+      unreadBytes: env.MAX_UNREAD_BYTES,
+      tokens: env.MAX_QUERY_TOKENS,
+      depth: env.MAX_QUERY_DEPTH,
       aliases: env.MAX_QUERY_ALIASES,
       rootFields: env.MAX_QUERY_ROOT_FIELDS,
       directives: env.MAX_QUERY_DIRECTIVES,

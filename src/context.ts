@@ -97,7 +97,16 @@ export async function createContext(services: Services, prisma: PrismaClient, ca
   const viewer = accessToken ? await services.viewers.authenticate(loaders, accessToken) : null
   const currentSessionId = viewer?.session.id ?? null
   return {
-    ...{ services, prisma, loaders, client, transport, viewer, accessToken, isProofMissing, currentSessionId, ticket },
+    services,
+    prisma,
+    loaders,
+    client,
+    transport,
+    viewer,
+    accessToken,
+    isProofMissing,
+    currentSessionId,
+    ticket,
     isGivenUp: false,
   }
 }

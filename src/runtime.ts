@@ -147,8 +147,19 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
   const breaches = replacements.breaches ?? createBreachChecker(config.passwords.breachCheckUrl)
   const geo = await openGeoLocator(config.geoipDatabase, log)
   const services = createServices({
-    ...{ config, secretKeys, publicUrl: urls.public, frontendUrl: urls.frontend },
-    ...{ db, clock, ...adapters, hasher, estimator, breaches, geo, jobs, log },
+    config,
+    secretKeys,
+    publicUrl: urls.public,
+    frontendUrl: urls.frontend,
+    db,
+    clock,
+    ...adapters,
+    hasher,
+    estimator,
+    breaches,
+    geo,
+    jobs,
+    log,
   })
   begun(services.feed, (feed) => feed.stop())
   begun(services.detection, (detection) => detection.stop())
@@ -158,7 +169,16 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
   metrics.watch('event_subscribers', 'Subscriptions that follow the audit log.', services.feed.subscribers)
 
   return {
-    ...{ config, log, clock, db, redis, jobs, services, metrics, mailbox, geo },
+    config,
+    log,
+    clock,
+    db,
+    redis,
+    jobs,
+    services,
+    metrics,
+    mailbox,
+    geo,
     /** The migrations that this start has applied. */
     applied,
     mailer: smtp ?? (mailbox as NonNullable<typeof mailbox>),

@@ -49,8 +49,13 @@ const toRecord = (event: Event) => ({
 /** RFC 4180. A cell that a spreadsheet would take for a formula begins with an apostrophe (OWASP, CSV injection). */
 const toCsv = (records: readonly object[], hasHead: boolean) =>
   stringify([...records], {
-    ...{ columns: [...FIELDS], header: hasHead, record_delimiter: 'windows', quoted: true, quoted_empty: true },
-    ...{ escape_formulas: true, cast: { boolean: String } },
+    columns: [...FIELDS],
+    header: hasHead,
+    record_delimiter: 'windows',
+    quoted: true,
+    quoted_empty: true,
+    escape_formulas: true,
+    cast: { boolean: String },
   })
 
 // Some terminals obey these; strangers choose their user agents.

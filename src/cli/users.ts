@@ -41,7 +41,12 @@ async function readLine(): Promise<string> {
 }
 
 const show = ({ id, email, username, roleName, permissions, isActive }: UserRecord) => ({
-  ...{ id, email, username, role: roleName, permissions, isActive },
+  id,
+  email,
+  username,
+  role: roleName,
+  permissions,
+  isActive,
 })
 
 interface CreateOptions {

@@ -16,8 +16,8 @@ export async function subscribeWithIds(
   return mapAsyncIterator(
     events as AsyncIterable<{ cursor: string }>,
     async (event): Promise<EventResult> => ({
-      ...(await execute({ ...args, rootValue: event })),
       [EVENT_ID]: event.cursor,
+      ...(await execute({ ...args, rootValue: event })),
     }),
   )
 }

@@ -9,6 +9,7 @@ import {
 } from 'graphql'
 import type { Context } from '../context.js'
 import { ServiceUnavailableError } from '../errors.js'
+import { openCaches } from '../executable-schema.js'
 import { type Cap, tooManySubscriptions } from './caps.js'
 import { subscribeWithIds } from './event-stream.js'
 import type { ErrorMasker } from './graphql-errors.js'
@@ -79,8 +80,11 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
 
   return async (args) => {
     const startedAt = performance.now()
-    const work = execute({ ...args, hideSuggestions, options: COERCION })
-    const result = work instanceof Promise ? await inTime(work, args.contextValue as Context) : work
+    const context = args.contextValue as Context
+    const closeCaches = openCaches(context)
+    const work = execute({ hideSuggestions, options: COERCION, ...args })
+    const result = work instanceof Promise ? await inTime(work, context) : work
+    closeCaches()
     const masked = result.errors ? { ...result, errors: result.errors.map(maskError) } : result
     measure(args, masked, startedAt)
     return masked

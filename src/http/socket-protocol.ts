@@ -124,7 +124,10 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
   const clientOf = ({ begun, request }: ConnectionExtra) => begun?.client ?? readClient(request)
   const contextOf = ({ client, accessToken }: Caller, ticket: Ticket | null) =>
     createContext(services, prisma, {
-      ...{ client, accessToken, ticket, isProofMissing: false },
+      client,
+      accessToken,
+      ticket,
+      isProofMissing: false,
       transport: createSocketTransport(),
     })
 
@@ -148,7 +151,9 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
     if (!operation) return [maskError(new GraphQLError('Name the operation to execute.'))]
     return {
       isAnswered: operation.operation !== 'subscription',
-      ...{ schema, document, operationName: params.operationName },
+      schema,
+      document,
+      operationName: params.operationName,
       variableValues: declaredOf(operation, params.variables ?? {}),
       contextValue: await contextOf(begun, ticket),
       rootValue: { execute, subscribe, ticket, streams } as Plan,

@@ -81,7 +81,8 @@ export function createGraphql(options: GraphqlOptions) {
   const hideSuggestions = !hasSuggestions
   const execute = createExecutor({ maskError, onField, timeoutMs: limits.operationMs, hideSuggestions })
   const subscribe = createSubscriber({
-    ...{ hideSuggestions, perUser: createCap(limits.subscriptionsPerUser) },
+    hideSuggestions,
+    perUser: createCap(limits.subscriptionsPerUser),
     perAddress: createCap(limits.subscriptionsPerAddress),
   })
   const contextOf = (exchange: Exchange, params: GraphQLParams): Promise<Context> =>
@@ -134,7 +135,9 @@ export function createGraphql(options: GraphqlOptions) {
 
   /** Short documents that are valid: most requests repeat those of a few applications. */
   const documents = new LRUCache<string, DocumentNode>({
-    ...{ max: MAX_DOCUMENTS, maxSize: MAX_DOCUMENT_CHARACTERS, sizeCalculation: (_, query) => query.length },
+    max: MAX_DOCUMENTS,
+    maxSize: MAX_DOCUMENT_CHARACTERS,
+    sizeCalculation: (_, query) => query.length,
   })
 
   /** The document of a query or mutation; null when it is not valid, or names no such operation. */

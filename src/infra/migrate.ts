@@ -59,8 +59,12 @@ interface Target {
 export async function applyMigrations({ url, directory, log }: Target, patience = PATIENCE): Promise<string[]> {
   const migrations = await readMigrations(directory)
   const client = new pg.Client({
-    ...{ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS, lock_timeout: patience.lockMs },
-    ...{ application_name: 'portcullis', keepAlive: true, keepAliveInitialDelayMillis: KEEP_ALIVE_MS },
+    connectionString: url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    lock_timeout: patience.lockMs,
+    application_name: 'portcullis',
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
   })
   // A lost connection also fails the statement that waits for it; unheard, the event would end the process.
   client.on('error', () => undefined)

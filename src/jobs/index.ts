@@ -54,7 +54,9 @@ export function createJobs({ execute, log }: Deps) {
     const deadLetter = `${name}.dead`
     if (isKept(name)) await boss.createQueue(deadLetter, { retentionSeconds: 90 * DAY_SECONDS })
     const options = {
-      ...{ ...QUEUES[name], heartbeatSeconds, deleteAfterSeconds: DAY_SECONDS },
+      ...QUEUES[name],
+      heartbeatSeconds,
+      deleteAfterSeconds: DAY_SECONDS,
       ...(isKept(name) && { deadLetter }),
     }
     await boss.createQueue(name, options)

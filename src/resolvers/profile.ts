@@ -1,6 +1,6 @@
 import { UsernameTakenError } from '../errors.js'
 import { builder } from '../schema/builder.js'
-import { UpdateProfileInput, UpdateProfileSuccess, User } from '../schema/users.js'
+import { asSignedIn, UpdateProfileInput, UpdateProfileSuccess, User } from '../schema/users.js'
 
 builder.queryField('me', (t) =>
   t.field({
@@ -8,7 +8,7 @@ builder.queryField('me', (t) =>
     type: User,
     nullable: true,
     isPublic: true,
-    resolve: (_root, _args, { viewer }) => viewer && { ...viewer.user, currentSession: viewer.session },
+    resolve: (_root, _args, { viewer }) => viewer && asSignedIn(viewer.user, viewer.session),
   }),
 )
 
@@ -29,7 +29,7 @@ builder.mutationField('updateProfile', (t) =>
         ...(timezone && { timezone }),
       }
       const user = await services.profiles.update(client, viewer, change)
-      return { user: { ...user, currentSession: viewer.session } }
+      return { user: asSignedIn(user, viewer.session) }
     },
   }),
 )

@@ -1,5 +1,6 @@
 import type { Context } from '../context.js'
 import type { DeliveredAuthentication, TokenDelivery } from '../schema/authentication.js'
+import { asSignedIn } from '../schema/users.js'
 import type { Authentication } from '../services/authentications.js'
 import type { UserRecord } from '../services/records.js'
 
@@ -16,16 +17,18 @@ export function rememberDevice({ services, transport }: Context, user: UserRecor
 
 /** Hands the tokens over: each goes into a cookie or into the body, never into both. */
 export function deliver(context: Context, issued: Authentication, delivery: TokenDelivery): DeliveredAuthentication {
-  const { user, session, refreshToken, accessToken, ...authentication } = issued
+  const { user, session, refreshToken, accessToken, expiresIn, expiresAt, refreshExpiresAt } = issued
   const { transport } = context
   const isCookie = delivery === 'COOKIE'
   context.currentSessionId = session.id
   if (isCookie) transport.setTokenCookies(issued)
   return {
-    ...authentication,
+    expiresIn,
+    expiresAt,
+    refreshExpiresAt,
     accessToken: isCookie && transport.hasAccessCookie ? '' : accessToken,
     refreshToken: isCookie ? null : refreshToken,
-    user: { ...user, currentSession: session },
+    user: asSignedIn(user, session),
   }
 }
 

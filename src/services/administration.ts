@@ -89,9 +89,15 @@ export function createAdministration(deps: Deps) {
           if (username) await accounts.assertUsernameFree(tx, username)
           const { id } = await tx.prisma.user.create({
             data: {
-              ...{ email, emailNormalized: normalizeEmail(email), roleName, createdAt: now, pendingUntil: now },
-              ...{ username, usernameNormalized: username && normalizeUsername(username) },
-              ...{ passwordHash, passwordChangedAt: now },
+              email,
+              emailNormalized: normalizeEmail(email),
+              roleName,
+              createdAt: now,
+              pendingUntil: now,
+              username,
+              usernameNormalized: username && normalizeUsername(username),
+              passwordHash,
+              passwordChangedAt: now,
               passwordHistory: { create: { passwordHash, createdAt: now } },
             },
             select: { id: true },

@@ -57,7 +57,10 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
   let seen = 0n
 
   const statementOf = (kind: AuditCheckpointKind, { position, hash }: Link, at: Date) => ({
-    ...{ kind, position: position.toString(), hash: Buffer.from(hash).toString('hex'), at: at.toISOString() },
+    kind,
+    position: position.toString(),
+    hash: Buffer.from(hash).toString('hex'),
+    at: at.toISOString(),
   })
 
   /** Null when the key has been retired, of which this process may not have heard yet. */

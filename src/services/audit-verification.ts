@@ -87,8 +87,13 @@ export function createAuditVerification({ sql, checkpoints }: Deps) {
     const first = isPartial ? from : begin.position + 1n
     const last = least(end, to, count === undefined ? end : first - 1n + BigInt(count))
     const result: Verification = {
-      ...{ from: first, to: last, end, events: 0, checkpoints: 0 },
-      ...{ signedUpTo: 0n, broken: null },
+      from: first,
+      to: last,
+      end,
+      events: 0,
+      checkpoints: 0,
+      signedUpTo: 0n,
+      broken: null,
     }
     if (stub && !isPartial) {
       const broken = { position: stub.position, reason: 'CHECKPOINT_FORGED' } as const

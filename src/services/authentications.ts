@@ -16,7 +16,7 @@ export function createAuthentications({ accessTokens }: { accessTokens: AccessTo
     /** An access token for the session, beside the refresh token that was just made for it. */
     async issue(user: UserRecord, session: SessionRecord, refreshToken: string): Promise<Authentication> {
       const accessToken = await accessTokens.issue(user, session)
-      return { ...accessToken, refreshToken, refreshExpiresAt: session.expiresAt, user, session }
+      return { refreshToken, refreshExpiresAt: session.expiresAt, user, session, ...accessToken }
     },
   }
 }

@@ -16,7 +16,7 @@ import { type Finding, QUESTIONS } from './detection-statements.js'
 import type { Feed } from './feed.js'
 import type { Mails } from './mails.js'
 import type { Records } from './records.js'
-import { kilometresBetween } from './travel.js'
+import { judgeTravel } from './travel.js'
 
 interface Deps {
   db: Database
@@ -61,28 +61,16 @@ const BATCH = 100
 const POLL_MS = 5_000
 /** What is older is history: nobody is alarmed or mailed about it. */
 const MAX_AGE_MS = 86_400_000
-/** Less is within what databases of places get wrong. */
-const MIN_TRAVEL_KM = 100
-const SHORTEST_HOURS = 1 / 3600
 /** A rule that fails so often in a row is passed by, so that the others go on. */
 const MAX_FAILURES = 2
 
 /** Whoever has caused an event. */
 const clientOf = ({ correlationId, ipAddress, userAgent, city, country }: Judged): Client => ({
-  ...{ ...byServer(correlationId ?? ''), ipAddress, userAgent },
+  ...byServer(correlationId ?? ''),
+  ipAddress,
+  userAgent,
   locate: () => ({ city, country }),
 })
-
-/** How far and how fast it would have been; null where that is possible, or unknown. */
-function judgeTravel(finding: Finding, geo: GeoLocator): Finding | null {
-  const { from, to, city, country, seconds, limit } = finding.metadata as Record<string, string>
-  const [start, end] = [geo.coordinates(from ?? ''), geo.coordinates(to ?? '')]
-  if (!start || !end) return null
-  const kilometres = Math.round(kilometresBetween(start, end))
-  const hours = Math.max(SHORTEST_HOURS, Number(seconds) / 3600)
-  if (kilometres < MIN_TRAVEL_KM || kilometres / hours <= Number(limit)) return null
-  return { ...finding, metadata: { kilometres, minutes: Math.round(hours * 60), from: { city, country } } }
-}
 
 /**
  * Follows the audit log and raises what is suspicious in it, some time after the fact: no sign-in waits for it. One
@@ -130,7 +118,10 @@ export function createDetection({ db, clock, audit, feed, records, mails, geo, l
     if (!isNew) return null
     const { riskLevel } = DETECTION_RULES[rule]
     await audit.record(tx, clientOf(event), {
-      ...{ type: 'SUSPICIOUS_LOGIN', riskLevel, userId, sessionId: userId && event.sessionId },
+      type: 'SUSPICIOUS_LOGIN',
+      riskLevel,
+      userId,
+      sessionId: userId && event.sessionId,
       metadata: { rule, eventId: event.id, ...metadata },
     })
     return { rule, event, userId }

@@ -26,7 +26,11 @@ export function createExchange({ db, audit, records, sessions, authentications, 
       const open = async (tx: Transaction, { id: userId }: UserRecord, token: FoundToken) => {
         if (!(await oneTimeTokens.claim(tx, token))) return null
         return sessions.open(tx, client, {
-          ...{ userId, deviceName, rememberMe: false, amr: ['otp'], events: [{ type: 'TOKEN_EXCHANGED' }] },
+          userId,
+          deviceName,
+          rememberMe: false,
+          amr: ['otp'],
+          events: [{ type: 'TOKEN_EXCHANGED' }],
           guard: { passwordHash: null, throttleKey: null },
         })
       }

@@ -96,7 +96,15 @@ export function createServices(deps: ServiceDeps) {
   const mailRequests = createMailRequests({ clock, jobs, keys: keys('mail-request') })
   const sessions = createSessions({ db, clock, audit, records, bus, lifetimes: config.sessions })
   const signingKeys = createSigningKeys({
-    ...{ db, clock, log, bus, keys: keys('signing-keys'), algorithm, hmacKeys, tokenLifetimeMs, rotationMs },
+    db,
+    clock,
+    log,
+    bus,
+    keys: keys('signing-keys'),
+    algorithm,
+    hmacKeys,
+    tokenLifetimeMs,
+    rotationMs,
   })
   const storedKeys = createStoredKeys({ db, clock, keys: keys('signing-keys'), signingKeys, hmacKeys, tokenLifetimeMs })
   const { checkpointMs: intervalMs, checkpointEvents } = config.audit
@@ -118,7 +126,16 @@ export function createServices(deps: ServiceDeps) {
   const devices = createDevices({ clock, keys: keys('device') })
   const getUnusableHash = createUnusableHash(hasher)
   const login = createLogin({
-    ...{ db, clock, audit, sessions, authentications, throttle, devices, mails, hasher, getUnusableHash },
+    db,
+    clock,
+    audit,
+    sessions,
+    authentications,
+    throttle,
+    devices,
+    mails,
+    hasher,
+    getUnusableHash,
   })
   const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
   const refresh = createRefresh({ db, clock, audit, records, sessions, authentications, mails, rotations, graceMs })
@@ -126,29 +143,42 @@ export function createServices(deps: ServiceDeps) {
   const accounts = createAccounts({ clock, records, throttle })
   const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })
   const breaches = createBreaches({
-    ...{ db, clock, audit, jobs, records, mails, breaches: breachChecker, keys: keys('breach-check') },
+    db,
+    clock,
+    audit,
+    jobs,
+    records,
+    mails,
+    breaches: breachChecker,
+    keys: keys('breach-check'),
   })
   const newPasswords = createNewPasswords({ policy, hasher, breaches })
   const mailed = { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords }
   const registration = createRegistration({
     ...mailed,
-    ...{ getUnusableHash, sessions },
+    getUnusableHash,
+    sessions,
     requireVerifiedEmail: config.requireVerifiedEmail,
     verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
   })
   const requestedMails = createRequestedMails({
-    ...{
-      ...mailed,
-      records,
-      jobs,
-      links,
-      getUnusableHash,
-      quotas: createMailQuotas({ clock, keys: keys('mail-quota') }),
-    },
+    ...mailed,
+    records,
+    jobs,
+    links,
+    getUnusableHash,
+    quotas: createMailQuotas({ clock, keys: keys('mail-quota') }),
     verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
   })
   const passwords = createPasswords({
-    ...{ ...mailed, policy, hasher, records, sessions, authentications, throttle, historyLength },
+    ...mailed,
+    policy,
+    hasher,
+    records,
+    sessions,
+    authentications,
+    throttle,
+    historyLength,
   })
   const exchange = createExchange({ db, audit, records, sessions, authentications, oneTimeTokens })
   const rateLimits = createRateLimits({ limits: config.rateLimits, limiter, audit, db, log })
@@ -187,10 +217,21 @@ export function createServices(deps: ServiceDeps) {
     rateLimits,
     breaches,
     administration: createAdministration({
-      ...{ db, clock, audit, accounts, newPasswords, records, sessions, throttle },
+      db,
+      clock,
+      audit,
+      accounts,
+      newPasswords,
+      records,
+      sessions,
+      throttle,
     }),
     maintenance: createMaintenance({
-      ...{ db, clock, log, checkpoints, storedKeys },
+      db,
+      clock,
+      log,
+      checkpoints,
+      storedKeys,
       auditRetentionMs: config.audit.retentionMs,
     }),
   }

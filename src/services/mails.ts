@@ -56,7 +56,8 @@ export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
     const { email, locale, timezone } = to
     const recipient = { email, displayName: to.emailVerifiedAt ? displayNameOf(to) : '', locale, timezone }
     const ways = {
-      ...{ loginLink: links.home(), resetLink: links.resetPassword() },
+      loginLink: links.home(),
+      resetLink: links.resetPassword(),
       ...(WITH_NOT_ME.has(kind) && (await notMe(tx, to.id))),
     }
     const letter = { kind, data: { ...data, ...ways }, recipient }

@@ -79,7 +79,10 @@ export function createOverview({ db, clock, idleTimeoutMs }: { db: Database; clo
     const widthMs = minutes * MINUTE_MS
     const buckets = Array.from({ length: Math.ceil((to.getTime() - from.getTime()) / widthMs) }, (_, index) => ({
       start: new Date(from.getTime() + index * widthMs),
-      ...{ loginsSucceeded: 0, loginsFailed: 0, lockouts: 0, alerts: 0 },
+      loginsSucceeded: 0,
+      loginsFailed: 0,
+      lockouts: 0,
+      alerts: 0,
     }))
     const bounds = boundsOf(await findStretches(db.sql, { from, to }, {}))
     const counts = await db.sql<Count>(COUNT_BY_BUCKET, [...KIND_LISTS, ...bounds, from, to, minutes])

@@ -71,7 +71,10 @@ export function createRequestedMails(deps: Deps) {
   }
 
   const unsent = (type: AuditEntry['type'], userId: string | null, reason: string): AuditEntry => ({
-    ...{ type, success: false, userId, metadata: { reason } },
+    type,
+    success: false,
+    userId,
+    metadata: { reason },
   })
 
   /** The mail says from where the registration was made that it confirms: its reader may be another. */

@@ -119,8 +119,14 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
       async (requests) => {
         const now = clock.now()
         const pages = requests.map(({ userId, includeEnded, after, before, limit }, number) => ({
-          ...{ number, userId, includeEnded, size: limit },
-          ...{ afterAt: after?.activeAt, afterId: after?.id, beforeAt: before?.activeAt, beforeId: before?.id },
+          number,
+          userId,
+          includeEnded,
+          size: limit,
+          afterAt: after?.activeAt,
+          afterId: after?.id,
+          beforeAt: before?.activeAt,
+          beforeId: before?.id,
         }))
         const activeAfter = new Date(now.getTime() - lifetimes.idleTimeoutMs)
         const rows = await db.sql<SessionRecord & { page: number }>(statement, [
@@ -129,7 +135,7 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
           activeAfter,
         ])
         const lists: SessionRecord[][] = requests.map(() => [])
-        for (const { page, ...session } of rows) lists[page]?.push(session)
+        for (const row of rows) lists[row.page]?.push(row)
         return lists
       },
       { cache: false, maxBatchSize: MAX_LISTS, batchScheduleFn: setImmediate },
