@@ -24,7 +24,7 @@ export const DEFAULT_RATE_LIMITS = (isProduction: boolean): RateLimits => ({
   resendVerificationEmail: [limit(5, '1h', 'address')],
   exchangeToken: [limit(10, '1h', 'address')],
   refresh: [limit(60, '1h', 'session')],
-  logout: [limit(60, '1h', 'address')],
+  logout: [limit(60, '1h', 'session')],
   verifyToken: [limit(100, '1h', 'address')],
   csrfToken: [limit(100, '1h', 'address')],
   changePassword: [limit(10, '1h', 'user')],

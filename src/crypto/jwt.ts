@@ -41,7 +41,8 @@ export interface VerifiedToken {
 /** What every access token says of its type (RFC 9068 section 2.1, RFC 8725 section 3.11). */
 const TYPE = 'at+jwt'
 /** By how much clocks may differ: a token is good from so long before `nbf` and `iat` until so long after `exp`. */
-const CLOCK_SKEW_SECONDS = 5
+/** So far apart may the clocks of servers be. */
+export const CLOCK_SKEW_SECONDS = 5
 /** Longer texts are refused unread. */
 const MAX_TOKEN_LENGTH = 8192
 /** All that our headers say. One that says more is not ours: keys and rules that come with a token are refused unread. */

@@ -16,6 +16,7 @@ export type KeyPurpose =
   | 'mail-request'
   | 'mail-quota'
   | 'breach-check'
+  | 'refresh-family'
   | 'device'
 
 /** Derives an independent key ring for each purpose. */

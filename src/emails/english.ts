@@ -127,8 +127,11 @@ export const english: Language = {
       subject: 'We have ended a session of yours',
       isAddressedByName: true,
       opening: [
-        'A refresh token of your account was used a second time. That can mean that somebody has copied it, ' +
-          'so we have ended the session.',
+        data.hasGuessed
+          ? 'Somebody who was signed in to your account has given a wrong current password many times, to change it. ' +
+            'We have ended the session.'
+          : 'A refresh token of your account was used a second time. That can mean that somebody has copied it, ' +
+            'so we have ended the session.',
       ],
       facts: origin(data, formats),
       closing: [

@@ -68,11 +68,11 @@ function formatDuration(locale: string, seconds: number): string {
   return new Intl.NumberFormat(locale, { style: 'unit', unit, unitDisplay: 'long' }).format(Math.floor(told / size))
 }
 
-/** The recipient's own region, as long as the mail is in that language. */
+/** The recipient's own region, as long as the mail is in that language; no calendar or digits that others would not know. */
 function usableLocale(locale: string, language: Language): string {
   try {
-    const [canonical] = Intl.getCanonicalLocales(locale.replaceAll('_', '-'))
-    return canonical?.split('-')[0] === language.tag ? canonical : language.tag
+    const { baseName, language: spoken } = new Intl.Locale(locale.replaceAll('_', '-'))
+    return spoken === language.tag ? baseName : language.tag
   } catch {
     return language.tag
   }

@@ -1,4 +1,4 @@
-import type { SessionKey } from '../services/sessions.js'
+import type { SessionKey } from '../services/session-lists.js'
 import { builder } from './builder.js'
 import { uuid } from './shapes.js'
 

@@ -16,9 +16,31 @@ const OWNER = `
 
 // In one order, so that of several verifications of an address the first is through before the next one looks.
 const LOCK = `
-  SELECT u.id, u.pending_until IS NOT NULL AS "isPending", u.email_verified_at IS NOT NULL AS "isProven" FROM users u
+  SELECT u.id, u.pending_until IS NOT NULL AS "isPending", u.email_verified_at IS NOT NULL AS "isProven",
+         u.is_contested AS "isContested"
+  FROM users u
   WHERE u.email_normalized = (SELECT email_normalized FROM users WHERE id = $1::uuid)
   ORDER BY u.id FOR UPDATE`
+
+interface Claimant {
+  id: string
+  isPending: boolean
+  isProven: boolean
+  isContested: boolean
+}
+
+/** Of an account of which nobody knows who has filled it in. */
+const EMPTY_PROFILE = {
+  username: null,
+  usernameNormalized: null,
+  firstName: null,
+  lastName: null,
+  displayName: null,
+  locale: 'en',
+  timezone: 'UTC',
+  termsAcceptedAt: null,
+  privacyAcceptedAt: null,
+}
 
 /** True when the database refused a second row with the same value of that column. */
 export const isTaken = (error: unknown, column: string): boolean =>
@@ -64,21 +86,23 @@ export function createAccounts({ clock, records, throttle }: { clock: Clock; rec
 
     /**
      * The address is proven: the account owns it from now on, and what else was registered for it is gone, with its
-     * tokens: once, for what comes later tells nobody whether its owner has been there. Throws InvalidTokenError when
-     * another registration was proven first.
+     * tokens: once, for what comes later tells nobody whether its owner has been there. An account that could be used
+     * before, and whose address was registered once more, keeps nobody's words. Throws InvalidTokenError when another
+     * registration was proven first.
      */
     async establish(tx: Transaction, userId: string): Promise<UserRecord> {
-      const rows = await tx.sql<{ id: string; isPending: boolean; isProven: boolean }>(LOCK, [userId])
+      const rows = await tx.sql<Claimant>(LOCK, [userId])
       const own = rows.find(({ id }) => id === userId)
       if (!own) throw new InvalidTokenError()
       if (own.isProven) return findById(tx, userId)
       const otherIds = rows.filter(({ id, isPending }) => isPending && id !== userId).map(({ id }) => id)
       await tx.prisma.user.deleteMany({ where: { id: { in: otherIds } } })
       try {
-        const data = { pendingUntil: null, emailVerifiedAt: clock.now(), isContested: false }
+        const isContested = own.isContested || (!own.isPending && otherIds.length > 0)
+        const proven = { pendingUntil: null, emailVerifiedAt: clock.now(), isContested: false }
         await tx.prisma.user.updateMany({
           where: { id: userId },
-          data: { ...data, registeredFrom: Prisma.DbNull },
+          data: { ...proven, registeredFrom: Prisma.DbNull, ...(isContested && EMPTY_PROFILE) },
         })
       } catch (error) {
         throw isTaken(error, 'email') ? new InvalidTokenError() : error

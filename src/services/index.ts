@@ -94,7 +94,8 @@ export function createServices(deps: ServiceDeps) {
   const oneTimeTokens = createOneTimeTokens({ db, clock, keys: keys('one-time-code'), lifetimes })
   const mails = createMails({ jobs, keys: keys('mail'), links, oneTimeTokens })
   const mailRequests = createMailRequests({ clock, jobs, keys: keys('mail-request') })
-  const sessions = createSessions({ db, clock, audit, records, bus, lifetimes: config.sessions })
+  const families = keys('refresh-family')
+  const sessions = createSessions({ db, clock, audit, records, bus, keys: families, lifetimes: config.sessions })
   const signingKeys = createSigningKeys({
     db,
     clock,
@@ -181,7 +182,7 @@ export function createServices(deps: ServiceDeps) {
     historyLength,
   })
   const exchange = createExchange({ db, audit, records, sessions, authentications, oneTimeTokens })
-  const rateLimits = createRateLimits({ limits: config.rateLimits, limiter, audit, db, log })
+  const rateLimits = createRateLimits({ limits: config.rateLimits, limiter, audit, db, log, keys: families })
   const notMe = createNotMe({ ...mailed, records, sessions, getUnusableHash, rateLimits })
   const profiles = createProfiles({ db, audit, accounts, records })
   const detection = createDetection({ ...mailed, feed, records, geo, log, thresholds: config.detection })

@@ -60,7 +60,7 @@ export function createNotMe(deps: Deps) {
      * before works any more. Returns the verdict of the limit that refused, if one did. Throws InvalidTokenError.
      */
     async report(client: Client, token: string): Promise<RateLimitVerdict | null> {
-      const verdict = await rateLimits.consume('notMe', () => client.addressKey, false)
+      const verdict = await rateLimits.consume('notMe', { subjectOf: () => client.addressKey, isSignedIn: false })
       if (verdict && !verdict.isAllowed) {
         await rateLimits.recordRefusal(client, 'notMe', null)
         return verdict

@@ -39,6 +39,9 @@ interface Reset {
   terminatedSessions: number
 }
 
+/** So many wrong passwords in a session end it (NIST SP 800-63B-4 section 3.2.2 bounds them at a hundred). */
+const MAX_GUESSES = 20
+
 /** Those of an account's passwords that count no longer. */
 const FORGET_OLD = `
   DELETE FROM password_history WHERE user_id = $1::uuid AND id NOT IN (
@@ -77,13 +80,24 @@ export function createPasswords(deps: Deps) {
     return true
   }
 
+  /** Who is signed in without knowing the password may be a thief who would like to. */
+  const countGuess = (client: Client, user: UserRecord, session: SessionRecord): Promise<void> =>
+    db.transaction(async (tx) => {
+      if ((await throttle.countInSession(tx, session.id, user.id)) < MAX_GUESSES) return
+      const ended = await sessions.end(tx, client, user.id, 'TERMINATED', { ids: [session.id] })
+      if (ended.length > 0)
+        await mails.send(tx, user, 'sessions-ended', { ...originOf(client, clock.now()), hasGuessed: true })
+    })
+
   async function change(client: Client, user: UserRecord, session: SessionRecord, current: string, next: string) {
     const { passwordHash } = await db.prisma.user.findUniqueOrThrow({
       where: { id: user.id },
       select: { passwordHash: true },
     })
-    if (!(await hasher.verify(passwordHash, current)))
+    if (!(await hasher.verify(passwordHash, current))) {
+      await countGuess(client, user, session)
       throw new InvalidCredentialsError('The current password is not correct.')
+    }
     const accepted = await newPasswords.accept(next, {
       ...user,
       history: [...new Set([passwordHash, ...(await historyOf(user.id))])].slice(0, historyLength),

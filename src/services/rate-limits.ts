@@ -1,3 +1,5 @@
+import type { KeyRing } from '../crypto/key-ring.js'
+import { isOfOurFamily } from '../crypto/refresh-tokens.js'
 import type { Log, RateLimitStore, RateLimitVerdict } from '../ports.js'
 import type { RateLimits as Limits, RateLimit, RateLimitSubject } from '../rate-limits.js'
 import type { Audit } from './audit.js'
@@ -11,6 +13,15 @@ interface Deps {
   audit: Audit
   db: Database
   log: Log
+  /** Of the families of refresh tokens. */
+  keys: KeyRing
+}
+
+interface Caller {
+  subjectOf: SubjectOf
+  isSignedIn: boolean
+  /** As presented, good or not. */
+  refreshToken?: string | null
 }
 
 /** Who is calling, as a kind of limit sees it. */
@@ -19,7 +30,7 @@ export type SubjectOf = (by: RateLimitSubject) => string
 /** Refusals of one kind are recorded once in this time, so that a flood of calls makes no flood of events. */
 const RECORD_EVERY_MS = 60_000
 
-export function createRateLimits({ limits, limiter, audit, db, log }: Deps) {
+export function createRateLimits({ limits, limiter, audit, db, log, keys }: Deps) {
   const keyed = (name: string, subjectOf: SubjectOf) => (rule: RateLimit, index: number) => ({
     key: JSON.stringify([name, index, rule.by, subjectOf(rule.by)]),
     max: rule.max,
@@ -27,12 +38,19 @@ export function createRateLimits({ limits, limiter, audit, db, log }: Deps) {
   })
 
   return {
-    /** Counts one call of a root field against its own limits and the general ones. Null: it is not limited. */
-    async consume(field: string, subjectOf: SubjectOf, isSignedIn: boolean): Promise<RateLimitVerdict | null> {
+    /**
+     * Counts one call of a root field against its own limits and the general ones. What is limited by session has no other
+     * limit, where a refresh token shows the session: else anybody who shares its address could keep it from being renewed
+     * and signed out. Null: the call is not limited.
+     */
+    async consume(field: string, { subjectOf, isSignedIn, refreshToken }: Caller): Promise<RateLimitVerdict | null> {
       if (!limits) return null
+      const own = limits[field] ?? []
+      const isOfSession =
+        refreshToken != null && own.some(({ by }) => by === 'session') && isOfOurFamily(refreshToken, keys.all)
       const general = isSignedIn ? 'authenticated' : 'anonymous'
-      const own = (limits[field] ?? []).map(keyed(field, subjectOf))
-      return limiter.consume([...own, ...(limits[general] ?? []).map(keyed(general, subjectOf))])
+      const others = isOfSession ? [] : (limits[general] ?? [])
+      return limiter.consume([...own.map(keyed(field, subjectOf)), ...others.map(keyed(general, subjectOf))])
     },
 
     /** Records that a call was refused, though not every single one. */

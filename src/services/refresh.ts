@@ -1,4 +1,4 @@
-import { isRefreshTokenShaped, newRefreshToken, openSuccessor, sealSuccessor } from '../crypto/refresh-tokens.js'
+import { isRefreshTokenShaped, openSuccessor, sealSuccessor, successorOf } from '../crypto/refresh-tokens.js'
 import { sha256 } from '../crypto/secrets.js'
 import { InvalidRefreshTokenError, type RefreshFailure } from '../errors.js'
 import type { RefreshTokenState } from '../generated/prisma/client.js'
@@ -132,7 +132,7 @@ export function createRefresh(deps: Deps) {
     async refresh(client: Client, token: string | null): Promise<Refreshed> {
       if (!token) return refuse(client, 'MISSING')
       if (!isRefreshTokenShaped(token)) return refuse(client, 'INVALID')
-      const successor = newRefreshToken(token)
+      const successor = successorOf(token)
       return (await rotate(client, token, successor)) ?? explain(client, token, successor)
     },
 

@@ -102,13 +102,14 @@ export function createRequestedMails(deps: Deps) {
     const now = clock.now()
     const emailNormalized = normalizeEmail(email)
     const data = {
+      email,
       pendingUntil: new Date(now.getTime() + deps.verificationLifetimeMs),
       registeredFrom: plainOriginOf(client, at),
     }
     const where = { emailNormalized, pendingUntil: { not: null }, passwordHistory: { none: {} } }
     const earlier = await prisma.user.findFirst({ where, select: { id: true } })
     if (earlier) await prisma.user.updateMany({ where: { id: earlier.id }, data })
-    const fresh = { ...data, email, emailNormalized, passwordHash, passwordChangedAt: now, createdAt: now }
+    const fresh = { ...data, emailNormalized, passwordHash, passwordChangedAt: now, createdAt: now }
     const { id } = earlier ?? (await prisma.user.create({ data: fresh, select: { id: true } }))
     return accounts.findById(tx, id)
   }
@@ -142,7 +143,8 @@ export function createRequestedMails(deps: Deps) {
     await sendVerification(errand, registered, 'email-verification')
   }
 
-  async function reset(errand: Errand, email: string): Promise<void> {
+  /** What waits for its verification may be anybody's: the reset of an address that has no account yet makes it an empty one. */
+  async function reset(errand: Errand, email: string, unusableHash: string): Promise<void> {
     const { tx, client } = errand
     const type = 'PASSWORD_RESET_REQUESTED'
     const user = await accounts.findByEmail(tx, normalizeEmail(email))
@@ -151,8 +153,9 @@ export function createRequestedMails(deps: Deps) {
     }
     // Detection counts those that were withheld, too.
     if (!(await isAllowed(errand, user, 'password-reset', type))) return
-    await mails.sendReset(tx, user)
-    await audit.record(tx, client, { type, userId: user.id })
+    const target = user.pendingUntil ? await withoutPassword(errand, email, unusableHash) : user
+    await mails.sendReset(tx, target)
+    await audit.record(tx, client, { type, userId: target.id })
   }
 
   async function announceLock(errand: Errand, userId: string | null, lockedUntil: string): Promise<void> {
@@ -164,7 +167,7 @@ export function createRequestedMails(deps: Deps) {
   function carryOut(errand: Errand, request: MailRequest, unusableHash: string): Promise<void> {
     if (request.kind === 'REGISTRATION') return announceRegistration(errand, request.userId)
     if (request.kind === 'VERIFICATION') return verifyAgain(errand, request.email, unusableHash)
-    if (request.kind === 'RESET') return reset(errand, request.email)
+    if (request.kind === 'RESET') return reset(errand, request.email, unusableHash)
     return announceLock(errand, request.userId, request.lockedUntil)
   }
 

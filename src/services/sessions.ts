@@ -1,15 +1,16 @@
-import DataLoader from 'dataloader'
 import { v7 as uuid } from 'uuid'
-import { newRefreshToken } from '../crypto/refresh-tokens.js'
+import type { KeyRing } from '../crypto/key-ring.js'
+import { firstRefreshToken } from '../crypto/refresh-tokens.js'
 import { sha256 } from '../crypto/secrets.js'
-import { AccountLockedError, InvalidCredentialsError, SessionNotFoundError } from '../errors.js'
+import { AccountLockedError, InvalidCredentialsError, RequestError, SessionNotFoundError } from '../errors.js'
 import type { SessionEndReason } from '../generated/prisma/client.js'
 import type { Clock, EventBus } from '../ports.js'
 import type { Audit, AuditEntry } from './audit.js'
 import { type Client, describeDevice } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { Records, SessionRecord, UserRecord } from './records.js'
-import { END, LOCK, NEWEST_FIRST, OLDEST_FIRST, OPEN, TOUCH } from './session-statements.js'
+import { createSessionLists } from './session-lists.js'
+import { END, OPEN, TOUCH } from './session-statements.js'
 
 interface Deps {
   db: Database
@@ -17,6 +18,7 @@ interface Deps {
   audit: Audit
   records: Records
   bus: EventBus
+  keys: KeyRing
   lifetimes: { lifetimeMs: number; rememberMeLifetimeMs: number; idleTimeoutMs: number; maxConcurrent: number }
 }
 
@@ -46,32 +48,10 @@ interface Opened {
   user: UserRecord
 }
 
-/** A place in the list of sessions: the activity of the one that stands there, and its id. */
-export interface SessionKey {
-  activeAt: Date
-  id: string
-}
-
-/** Where in the list, most recently active first, to read: strictly between the two. */
-export interface SessionPage {
-  after: SessionKey | undefined
-  before: SessionKey | undefined
-  limit: number
-  /** From the end of the list. */
-  isReversed: boolean
-}
-
-interface ListRequest extends SessionPage {
-  userId: string
-  includeEnded: boolean
-}
-
-const MAX_LISTS = 16
-
 /** The bus's channel for ids of sessions that have just ended. */
 export const SESSIONS_ENDED = 'sessions-ended'
 
-export function createSessions({ db, clock, audit, records, bus, lifetimes }: Deps) {
+export function createSessions({ db, clock, audit, records, bus, keys, lifetimes }: Deps) {
   /** When a session ended or ends by itself: by its reason, at its expiry, or after too long without activity. */
   const endOf = (session: SessionRecord): { endedAt: Date; endReason: SessionEndReason } | null => {
     if (session.endedAt) return { endedAt: session.endedAt, endReason: session.endReason ?? 'TERMINATED' }
@@ -113,36 +93,6 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
     return ended
   }
 
-  /** Pages that are asked for at about the same time are read by one statement. */
-  const createLister = (statement: string) =>
-    new DataLoader<ListRequest, SessionRecord[]>(
-      async (requests) => {
-        const now = clock.now()
-        const pages = requests.map(({ userId, includeEnded, after, before, limit }, number) => ({
-          number,
-          userId,
-          includeEnded,
-          size: limit,
-          afterAt: after?.activeAt,
-          afterId: after?.id,
-          beforeAt: before?.activeAt,
-          beforeId: before?.id,
-        }))
-        const activeAfter = new Date(now.getTime() - lifetimes.idleTimeoutMs)
-        const rows = await db.sql<SessionRecord & { page: number }>(statement, [
-          JSON.stringify(pages),
-          now,
-          activeAfter,
-        ])
-        const lists: SessionRecord[][] = requests.map(() => [])
-        for (const row of rows) lists[row.page]?.push(row)
-        return lists
-      },
-      { cache: false, maxBatchSize: MAX_LISTS, batchScheduleFn: setImmediate },
-    )
-  const newestFirst = createLister(NEWEST_FIRST)
-  const oldestFirst = createLister(OLDEST_FIRST)
-
   return {
     endOf,
     end,
@@ -181,7 +131,7 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
         endedAt: null,
         endReason: null,
       }
-      const refreshToken = newRefreshToken()
+      const refreshToken = firstRefreshToken(keys.current)
       const [row] = await tx.sql<Opened>(OPEN, [
         ...[session.id, session.userId, session.deviceName, session.deviceType, session.browser, session.os],
         ...[session.userAgent, session.deviceFingerprint, session.ipAddress, session.city, session.country],
@@ -200,17 +150,18 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
       return { session, user: { ...records.reviveUser(row.user), lastLoginAt: now }, refreshToken }
     },
 
-    /** Gives an open session a refresh token of a new family; its earlier ones are no longer known. */
+    /** Gives a session a refresh token of a new family; its earlier ones are no longer known. Throws when it has ended. */
     async reissue(tx: Transaction, sessionId: string): Promise<string> {
       const now = clock.now()
-      const refreshToken = newRefreshToken()
-      // A rotation holds this lock until its successor can be seen; what comes later finds no token of its own.
-      await tx.sql(LOCK, [sessionId])
+      const refreshToken = firstRefreshToken(keys.current)
+      // A rotation holds the lock that this waits for until its successor can be seen; a later one finds no token of its own.
+      const data = { lastRotationAt: now, lastActivityAt: now }
+      const { count } = await tx.prisma.session.updateMany({ where: { id: sessionId, endedAt: null }, data })
+      if (count === 0) throw new RequestError('UNAUTHENTICATED', 'The session has ended.')
       await tx.prisma.refreshToken.deleteMany({ where: { sessionId } })
       await tx.prisma.refreshToken.create({
         data: { hash: sha256(refreshToken), sessionId, state: 'LIVE', createdAt: now },
       })
-      await tx.prisma.session.update({ where: { id: sessionId }, data: { lastRotationAt: now, lastActivityAt: now } })
       await tx.afterCommit(() => records.forget({ sessionIds: [sessionId] }))
       return refreshToken
     },
@@ -234,10 +185,7 @@ export function createSessions({ db, clock, audit, records, bus, lifetimes }: De
       return (await end(db, client, userId, 'TERMINATED', except ? { except } : {})).length
     },
 
-    /** A page of the account's sessions, most recently active first. */
-    list(userId: string, includeEnded: boolean, page: SessionPage): Promise<SessionRecord[]> {
-      return (page.isReversed ? oldestFirst : newestFirst).load({ userId, includeEnded, ...page })
-    },
+    list: createSessionLists({ sql: db.sql, clock, idleTimeoutMs: lifetimes.idleTimeoutMs }),
 
     /** Notes activity, at most once a minute for a session. */
     async touch(sessionId: string): Promise<void> {

@@ -37,6 +37,11 @@ const COUNT = `
 // The account's own and those of its known devices.
 const CLEAR = 'DELETE FROM login_throttles WHERE user_id = $1::uuid RETURNING locked_until AS "lockedUntil"'
 
+const COUNT_IN_SESSION = `
+  INSERT INTO login_throttles AS t (key, user_id, failures, last_failure_at) VALUES ($1::text, $2::uuid, 1, $3::timestamptz)
+  ON CONFLICT (key) DO UPDATE SET failures = t.failures + 1, last_failure_at = $3::timestamptz
+  RETURNING failures`
+
 // What was counted while the address had no account.
 const ADOPT = 'UPDATE login_throttles SET key = $2::text, user_id = $3::uuid WHERE key = $1::text'
 
@@ -80,6 +85,12 @@ export function createThrottle({ clock, audit, mailRequests, keys, threshold, du
         await mailRequests.ask(tx, client, { kind: 'LOCK', ...request })
       }
       return lockedUntil
+    },
+
+    /** Counts a wrong password of who is signed in. Returns how many there were in the session, without a day's pause. */
+    async countInSession(tx: Transaction, sessionId: string, userId: string): Promise<number> {
+      const [row] = await tx.sql<{ failures: number }>(COUNT_IN_SESSION, [`session:${sessionId}`, userId, clock.now()])
+      return row?.failures ?? 0
     },
 
     /** Forgets the failures. Records ACCOUNT_UNLOCKED when that ends a lock; returns whether it did. */

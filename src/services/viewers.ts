@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { CLOCK_SKEW_SECONDS } from '../crypto/jwt.js'
 import type { Clock } from '../ports.js'
 import type { AccessTokens } from './access-tokens.js'
 import type { Loaders, Records, SessionRecord, UserRecord } from './records.js'
@@ -45,13 +46,15 @@ export function createViewers({ clock, accessTokens, sessions, records }: Deps) 
   }
 
   return {
-    /** The signed-in user of an access token: null unless the token is valid, its session live and the account active. */
+    /** The signed-in user of an access token: null unless it is valid and no older than the password, its session live and the account active. */
     async authenticate(loaders: Loaders, token: string): Promise<Viewer | null> {
       const verified = await accessTokens.verify(token)
       if (!verified) return null
       const { claims, kid } = verified
       const [session, user] = await Promise.all([liveSession(loaders, claims.sid), loaders.user.load(claims.sub)])
       if (!session || !user?.isActive || session.userId !== user.id) return null
+      // The session that changes the password goes on with new tokens: a copy of an old one does not (ASVS 7.4.3).
+      if ((claims.iat + CLOCK_SKEW_SECONDS) * 1000 < user.passwordChangedAt.getTime()) return null
       touch(session)
       return { user, session, tokenExpiresAt: new Date(claims.exp * 1000), tokenKid: kid }
     },

@@ -1,7 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
-import { ChangePasswordDocument, LoginDocument, MeDocument, RefreshDocument } from '../support/generated/graphql.js'
+import { lockDatabase } from '../support/database-lock.js'
+import {
+  ChangePasswordDocument,
+  LoginDocument,
+  MeDocument,
+  RefreshDocument,
+  TerminateAllSessionsDocument,
+  TerminateSessionDocument,
+} from '../support/generated/graphql.js'
 import { SUBJECTS } from '../support/mailbox.js'
 import type { User } from '../support/user.js'
 
@@ -127,4 +135,54 @@ test('a password that has leaked is of no use while its owner changes it', async
     const thief = anonymous.with({ authorization: `Bearer ${login.authentication.accessToken}` })
     expect(await thief.call(MeDocument)).toBeNull()
   }
+})
+
+test('a copy of an access token is of no use once the password was changed, in the same session too', async () => {
+  const ada = await app.newUser()
+  clock.advance('1m')
+  const { authentication } = expectType((await change(ada, NEXT_PASSWORD)).data.changePassword, 'ChangePasswordSuccess')
+  expect(await ada.call(MeDocument)).toBeNull()
+  const refusal = await ada.refusal(TerminateAllSessionsDocument, { input: { includeCurrent: true } })
+  expect(refusal.code).toBe('UNAUTHENTICATED')
+  const renewed = anonymous.with({ authorization: `Bearer ${authentication.accessToken}` })
+  expect((await renewed.call(MeDocument))?.currentSession.id).toBe(ada.sessionId)
+})
+
+test('a session that ends meanwhile changes no password', async () => {
+  const ada = await app.newUser()
+  const other = await ada.logIn()
+  const lock = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
+  const input = { currentPassword: PASSWORD, newPassword: NEXT_PASSWORD }
+  const refusal = other.refusal(ChangePasswordDocument, { input })
+  await lock.untilWaiting(1)
+  const ended = await ada.call(TerminateSessionDocument, { input: { sessionId: other.sessionId } })
+  expectType(ended, 'TerminateSessionSuccess')
+  await lock.release()
+  expect((await refusal).code).toBe('UNAUTHENTICATED')
+  expect((await ada.call(MeDocument))?.id).toBe(ada.id)
+  await ada.logIn()
+})
+
+describe('who is signed in and guesses the password', () => {
+  const guess = (user: User) => change(user, NEXT_PASSWORD, 'not my password at all')
+
+  test('is signed out after twenty guesses, and the owner is told; no other session is touched', async () => {
+    const ada = await app.newUser()
+    const thief = await ada.logIn()
+    for (let time = 0; time < 19; time += 1) await guess(thief)
+    expect((await thief.call(MeDocument))?.id).toBe(ada.id)
+    expectType((await guess(thief)).data.changePassword, 'InvalidCredentialsError')
+    expect(await thief.call(MeDocument)).toBeNull()
+    const mail = await app.mail(ada.email, SUBJECTS.sessionEnded)
+    expect(mail.text).toContain('wrong current password')
+    expect((await ada.call(MeDocument))?.id).toBe(ada.id)
+    await ada.logIn()
+  })
+
+  test('is not let go on by guessing at the same time', async () => {
+    const ada = await app.newUser()
+    const thief = await ada.logIn()
+    await Promise.all(Array.from({ length: 20 }, () => guess(thief)))
+    expect(await thief.call(MeDocument)).toBeNull()
+  })
 })

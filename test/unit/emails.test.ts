@@ -158,6 +158,10 @@ describe('times', () => {
     expect(time('"><script>', 'UTC')).toBe(time('en', 'UTC'))
   })
 
+  it('follow no calendar and no digits of the locale: who registers an address chooses what its owner reads', () => {
+    expect(time('en-GB-u-ca-buddhist-nu-thai', 'UTC')).toBe(time('en-GB', 'UTC'))
+  })
+
   it('may come as text, as they do in the data of a job', () => {
     const job = JSON.parse(JSON.stringify(origin)) as typeof origin
     expect(renderEmail('new-device', job, ada)).toEqual(renderEmail('new-device', origin, ada))

@@ -42,14 +42,19 @@ interface Call {
   verdict?: RateLimitVerdict
 }
 
+const refreshTokenOf = ({ args: { input }, context: { transport } }: Call): string | null =>
+  input?.refreshToken ?? transport.refreshCookie
+
 /** Who is calling, as a kind of limit sees it. Arguments are as sent: not validated yet. */
-function subjectOf({ args: { input }, context: { client, viewer, transport } }: Call, by: RateLimitSubject): string {
+function subjectOf(call: Call, by: RateLimitSubject): string {
+  const { input } = call.args
+  const { client, viewer } = call.context
   const address = client.addressKey
   if (by === 'user') return viewer?.user.id ?? address
   if (by === 'address+identifier') return `${address} ${normalizeIdentifier(input?.identifier ?? '')}`
   if (by === 'address+email') return `${address} ${normalizeEmail(input?.email ?? '')}`
   if (by === 'address') return address
-  const refreshToken = input?.refreshToken ?? transport.refreshCookie
+  const refreshToken = refreshTokenOf(call)
   return refreshToken ? familyOf(refreshToken) : (viewer?.session.id ?? address)
 }
 
@@ -63,7 +68,11 @@ class AtomicStore extends Store {
   override async getForIdentity({ contextIdentity }: Identity): Promise<number[]> {
     const call = contextIdentity as unknown as Call
     const { rateLimits } = call.context.services
-    const verdict = await rateLimits.consume(call.field, (by) => subjectOf(call, by), call.context.viewer !== null)
+    const verdict = await rateLimits.consume(call.field, {
+      subjectOf: (by) => subjectOf(call, by),
+      isSignedIn: call.context.viewer !== null,
+      refreshToken: refreshTokenOf(call),
+    })
     if (!verdict) return []
     call.verdict = verdict
     return verdict.isAllowed ? [] : [USED_UP]
