@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from './config.js'
 import { printContract, schema } from './executable-schema.js'
 import { createAdmission } from './http/admission.js'
@@ -95,12 +96,14 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     requirements: services.policy.requirements,
     reportNotMe: services.notMe.report,
   })
+  let isClosing = false
   const operations = createOperationsRoute({
     services,
     clock,
     cronSecret: config.cronSecret,
     metricsToken: config.metricsToken,
     renderMetrics: metrics.render,
+    isClosing: () => isClosing,
     health: {
       database: db.isReachable,
       cache: redis?.isReachable ?? null,
@@ -144,7 +147,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     isSecure: () => config.isProduction || urls.public().startsWith('https:'),
     hasAccessCookie: config.accessTokenCookie,
   }
-  const { server, closeUnused } = createHttpServer({
+  const { server, drain, closeUnused } = createHttpServer({
     requestTimeoutMs: config.limits.requestMs,
     patienceMs: config.limits.operationMs,
     routes,
@@ -172,8 +175,11 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
       return address()
     },
 
-    /** Stops accepting, lets requests and jobs under way finish, and ends everything that was begun. */
+    /** Tells those before it that it goes, and serves on for a while; then stops accepting, lets requests and jobs under way finish, and ends everything that was begun. */
     async close(): Promise<void> {
+      isClosing = true
+      drain()
+      if (server.listening) await sleep(config.limits.shutdownDelayMs)
       const closed = server.listening ? once(server, 'close') : null
       if (closed) server.close()
       // A connection whose last response has just ended is idle only from then on.

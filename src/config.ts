@@ -71,7 +71,7 @@ const shape = {
   DETECTION_RULES: z.string().optional(),
   ACCESS_TOKEN_COOKIE: flag.default('false'),
   MAX_CONCURRENT_SESSIONS: integer(50, 1, 10_000),
-  AUDIT_RETENTION: duration('365d'),
+  AUDIT_RETENTION: duration('365d', 86_400_000),
   AUDIT_CHECKPOINT_EVENTS: integer(1000, 10, 1_000_000),
   AUDIT_CHECKPOINT_INTERVAL: duration('10m', 60_000),
   GEOIP_DATABASE: z.string().refine(existsSync, 'must be the path of an existing file').optional(),
@@ -89,6 +89,7 @@ const shape = {
   MAX_SUBSCRIPTIONS_PER_USER: integer(50, 1, 1_000_000),
   OPERATION_TIMEOUT: duration('15s', 100),
   REQUEST_TIMEOUT: duration('15s', 100),
+  SHUTDOWN_DELAY: duration('2s', 0),
   PERSISTED_OPERATIONS: persistedOperations.optional(),
   HASH_QUEUE_LENGTH: integer(200, 1, 100_000),
   CRON_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
@@ -140,6 +141,9 @@ export function loadConfig(environment: Record<string, string | undefined>) {
   if (env.JWT_ALGORITHM === 'HS256' && !env.JWT_SIGNING_KEY) problems.push('JWT_SIGNING_KEY: required for HS256')
   if (env.JWT_SIGNING_KEY?.some((key) => env.SECRET_KEY?.includes(key)))
     problems.push('JWT_SIGNING_KEY: must be independent of SECRET_KEY, and has a secret of it')
+  if (env.PUBLIC_URL && new URL(env.PUBLIC_URL).pathname !== '/') problems.push('PUBLIC_URL: must have no path')
+  if (env.PASSWORD_HASH_MEMORY_KIB < 8 * env.PASSWORD_HASH_PARALLELISM)
+    problems.push('PASSWORD_HASH_MEMORY_KIB: must be at least eight times PASSWORD_HASH_PARALLELISM')
   if (env.PASSWORD_MIN_LENGTH > env.PASSWORD_MAX_LENGTH)
     problems.push('PASSWORD_MIN_LENGTH: exceeds PASSWORD_MAX_LENGTH')
   const all = [
@@ -229,6 +233,7 @@ export function loadConfig(environment: Record<string, string | undefined>) {
       subscriptionsPerUser: env.MAX_SUBSCRIPTIONS_PER_USER,
       operationMs: env.OPERATION_TIMEOUT,
       requestMs: env.REQUEST_TIMEOUT,
+      shutdownDelayMs: env.SHUTDOWN_DELAY,
     },
     /** Undefined: any document may be sent. */
     persistedOperations: env.PERSISTED_OPERATIONS,

@@ -2,6 +2,30 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Log } from '../ports.js'
 
+/** So long is what a client still sends read, and thrown away, after the last answer. */
+const LINGER_MS = 2_000
+const closing = new WeakSet<Socket>()
+
+/**
+ * Closes a connection as RFC 9112 section 9.6 says: while a client is still sending, closing at once would reset the
+ * connection, and the answer would be lost on the way; a proxy may then take the server for broken.
+ */
+export function linger(socket: Socket): void {
+  if (socket.destroyed || closing.has(socket)) return
+  closing.add(socket)
+  socket.end()
+  socket.resume()
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+  socket.once('close', () => clearTimeout(timer))
+}
+
+/** As Node answers them. */
+const UNREADABLE: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Payload Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+}
+
 /** So many responses may wait behind another one; no client that is well sends so many requests ahead. */
 const MAX_QUEUED = 32
 
@@ -10,6 +34,8 @@ export interface Connections {
   open(socket: Socket): void
   /** Takes a request. False: its connection is, or is now, closed, and nobody hears an answer. */
   begin(response: ServerResponse): boolean
+  /** Refuses what is no request. */
+  refuse(error: NodeJS.ErrnoException, socket: Socket): void
   /** Looks at what a client has left unread. Past what may wait for all, whoever has left most of it is cut off. */
   shed(socket: Socket): void
   /** Closes those that have not asked for anything. */
@@ -19,6 +45,7 @@ export interface Connections {
 interface Waiting {
   /** The responses that wait behind another one. */
   queued: Set<ServerResponse>
+  last?: ServerResponse
   /** How much its client had left unread at the last look. */
   unread: number
 }
@@ -41,8 +68,10 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
     open(socket) {
       // One that was cut off before anything was read has no address any more, which limits and the log need.
       if (!socket.remoteAddress) return void socket.destroy()
+      // What Node calls when the last answer was sent.
+      socket.destroySoon = () => linger(socket)
       const queued = new Set<ServerResponse>()
-      const waiting = { queued, unread: 0 }
+      const waiting: Waiting = { queued, unread: 0 }
       all.set(socket, waiting)
       socket.once('close', () => {
         all.delete(socket)
@@ -54,14 +83,28 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
 
     begin(response) {
       const { socket } = response.req
-      const queued = all.get(socket)?.queued
+      const waiting = all.get(socket)
       // What came in one piece is read to its end, also when the connection was closed in the midst of it.
-      if (!queued || socket.destroyed) return false
+      if (!waiting || socket.destroyed || closing.has(socket)) return false
+      waiting.last = response
       if (response.socket) return true
+      const { queued } = waiting
       queued.add(response)
       response.once('close', () => queued.delete(response))
       if (queued.size > MAX_QUEUED) socket.destroy()
       return !socket.destroyed
+    },
+
+    refuse(error, socket) {
+      const { last, queued } = all.get(socket) ?? {}
+      const isAnswering = last !== undefined && !last.writableFinished
+      if (closing.has(socket)) return
+      if (!socket.writable || error.code === 'ECONNRESET' || queued?.size || (isAnswering && last.headersSent))
+        return void socket.destroy()
+      const status = UNREADABLE[error.code ?? ''] ?? '400 Bad Request'
+      socket.write(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
+      if (isAnswering) socket.destroy()
+      else linger(socket)
     },
 
     shed(socket) {

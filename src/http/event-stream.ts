@@ -53,7 +53,8 @@ export function endTogether(
 }
 
 const PING_MS = 12_000
-const HEADERS = { 'content-type': 'text/event-stream', 'content-encoding': 'none' }
+/** nginx would keep events back until there are many. */
+const HEADERS = { 'content-type': 'text/event-stream', 'content-encoding': 'none', 'x-accel-buffering': 'no' }
 
 /**
  * Results as server-sent events, as in the "distinct connections" mode of GraphQL over SSE. Each has the cursor of its event

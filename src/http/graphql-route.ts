@@ -7,7 +7,6 @@ import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
 import { createGraphqlPost } from './graphql-post.js'
-import type { Head } from './head.js'
 import { handleCors } from './headers.js'
 import { readBody, send, sendErrors } from './responses.js'
 import type { Graphql } from './yoga.js'
@@ -66,14 +65,14 @@ function hasReadableParameters(url: URL): boolean {
 const OURS: ReadonlySet<string> = new Set(['connection', 'content-length', 'transfer-encoding', 'cache-control'])
 
 /** Sends what Yoga answers: a text at once, a stream as it comes. */
-async function deliver(head: Head, answer: Response): Promise<void> {
+async function deliver({ head, transport }: Exchange, answer: Response): Promise<void> {
   if (answer.status === 406) return sendErrors(head, 406, NOT_ACCEPTABLE)
   for (const [name, value] of answer.headers) {
     const field = name.toLowerCase()
     if (!OURS.has(field)) head.set(field, value)
   }
-  const isStream = answer.headers.get('content-type')?.startsWith('text/event-stream')
-  if (isStream && answer.body) return head.stream(answer.status, answer.body as ReadableStream)
+  // A single result may come as one event: it is there already, and counts as unread until its client takes it.
+  if (transport.stream && answer.body) return head.stream(answer.status, answer.body as ReadableStream)
   send(head, answer.status, null, await answer.text())
 }
 
@@ -87,6 +86,7 @@ export function createGraphqlRoute(deps: Deps) {
   const throughYoga = (exchange: Exchange, url: URL, accept: string, body: string | null): Promise<Response> => {
     const { method = 'GET', headers } = exchange.request
     headers.accept = accept
+    if (body !== null) headers['content-type'] = 'application/json'
     return graphql.fetch(url.href, { method, headers: headers as Record<string, string>, body }, { exchange })
   }
 
@@ -117,7 +117,7 @@ export function createGraphqlRoute(deps: Deps) {
   /** A stream is under way no longer once it has begun. For a text to be read, nobody waits. */
   async function finish(exchange: Exchange, work: () => Promise<Response | null>): Promise<void> {
     const answer = await admission.admit(exchange, work)
-    if (answer) await deliver(exchange.head, answer)
+    if (answer) await deliver(exchange, answer)
   }
 
   return async (exchange: Exchange): Promise<void> => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isEqual } from '../crypto/secrets.js'
 import type { Clock } from '../ports.js'
 import type { Services } from '../services/index.js'
@@ -17,12 +18,15 @@ interface Deps {
   services: Services
   clock: Clock
   health: Health
+  isClosing: () => boolean
   renderMetrics: () => Promise<{ contentType: string; body: string }>
   metricsToken: string | undefined
   cronSecret: string | undefined
 }
 
 const MAIL_CHECK_MS = 10_000
+/** What takes longer is told next time: until then what was known before. */
+const MAIL_PATIENCE_MS = 1_000
 const LOOPBACK = /^(127\.|::1$|::ffff:127\.)/
 
 const up = (isUp: boolean) => (isUp ? 'up' : 'down')
@@ -39,14 +43,24 @@ function shared<T>(look: () => Promise<T>): () => Promise<T> {
 }
 
 /** What operators and orchestrators ask of the server. */
-export function createOperationsRoute({ services, clock, health, renderMetrics, metricsToken, cronSecret }: Deps) {
-  let mailCheck = { atMs: Number.NEGATIVE_INFINITY, isReachable: Promise.resolve(true) }
+export function createOperationsRoute(deps: Deps) {
+  const { services, clock, health, isClosing, renderMetrics, metricsToken, cronSecret } = deps
+
+  let mailCheckedAtMs = Number.NEGATIVE_INFINITY
+  let isMailUp = false
+  let looking: Promise<unknown> = Promise.resolve()
 
   /** SMTP servers dislike being asked at every probe. */
-  const isMailReachable = () => {
+  async function isMailReachable(): Promise<boolean> {
     const nowMs = clock.now().getTime()
-    if (nowMs - mailCheck.atMs > MAIL_CHECK_MS) mailCheck = { atMs: nowMs, isReachable: health.mail() }
-    return mailCheck.isReachable
+    if (nowMs - mailCheckedAtMs > MAIL_CHECK_MS) {
+      mailCheckedAtMs = nowMs
+      looking = health.mail().then((isUp) => {
+        isMailUp = isUp
+      })
+    }
+    await Promise.race([looking, sleep(MAIL_PATIENCE_MS, undefined, { ref: false })])
+    return isMailUp
   }
 
   const canSign = () =>
@@ -83,9 +97,9 @@ export function createOperationsRoute({ services, clock, health, renderMetrics, 
     /** The process runs. */
     live: ({ head }: Exchange): void => sendJson(head, 200, { status: 'live' }),
 
-    /** Requests can be answered: there is a database, and a key that signs. */
+    /** Requests can be answered: there is a database, and a key that signs, and the server stays. */
     async ready({ head }: Exchange): Promise<void> {
-      const isReady = (await isDatabaseReachable()) && (await canSign())
+      const isReady = !isClosing() && (await isDatabaseReachable()) && (await canSign())
       sendJson(head, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready' })
     },
 

@@ -24,7 +24,7 @@ const MAX_CRUMBS = 1000
 /** So many pieces are kept apart. */
 const MAX_PIECES = 64
 
-/** Reads a body. Null when it is longer than the limit, or comes in crumbs; the rest of it is then not read. */
+/** Reads a body. Null when it is longer than the limit, or comes in crumbs; the rest of it is then thrown away. */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | null> {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) return Promise.resolve(null)
   // By events: on this path an async iterator would cost more than all of the reading.
@@ -33,16 +33,19 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Bu
     let size = 0
     let crumbs = 0
     const joined = () => (pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces))
-    request.on('data', (piece: Buffer) => {
+    const take = (piece: Buffer) => {
       size += piece.length
       if (piece.length < CRUMB_BYTES) crumbs += 1
       if (size > maxBytes || crumbs > MAX_CRUMBS) {
-        request.pause()
+        pieces = []
+        request.off('data', take)
+        request.resume()
         return resolve(null)
       }
       pieces.push(piece)
       if (pieces.length === MAX_PIECES) pieces = [joined()]
-    })
+    }
+    request.on('data', take)
     request.on('end', () => resolve(joined()))
     request.on('error', reject)
     request.on('close', () => {

@@ -1,4 +1,5 @@
 import { createServer, IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { v4 as uuid } from 'uuid'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
@@ -67,6 +68,8 @@ function route(routes: Routes, exchange: Exchange, path: string): Handler | null
 
 interface HttpServer {
   server: Server
+  /** From now on each answer is the last one of its connection. */
+  drain(): void
   /** Closes the connections that wait for nothing, those that have not asked for anything yet included. */
   closeUnused(): void
 }
@@ -77,6 +80,7 @@ export function createHttpServer(deps: Deps): HttpServer {
   const { connections, onResponse } = deps
 
   const headers = securityHeaders(isProduction)
+  let isDraining = false
 
   const pathOf = ({ url = '/' }: IncomingMessage) => url.split('?', 1)[0] ?? '/'
 
@@ -114,7 +118,8 @@ export function createHttpServer(deps: Deps): HttpServer {
     const head = new Head(response, headers)
     head.set('x-request-id', client.correlationId)
     // Node does not read what else came with it.
-    if (request.headers.upgrade !== undefined || request.method === 'CONNECT') head.set('connection', 'close')
+    if (isDraining || request.headers.upgrade !== undefined || request.method === 'CONNECT')
+      head.set('connection', 'close')
     watch(request, response, client.correlationId)
     try {
       const transport = openTransport(request, head)
@@ -153,8 +158,12 @@ export function createHttpServer(deps: Deps): HttpServer {
   // An answer that its client does not read takes memory.
   server.setTimeout(Math.max(SILENCE_MS, 2 * patienceMs))
   server.on('connection', connections.open)
+  server.on('clientError', (error, socket) => connections.refuse(error, socket as Socket))
   return {
     server,
+    drain() {
+      isDraining = true
+    },
     closeUnused() {
       server.closeIdleConnections()
       // Browsers connect ahead of what they may ask for; to Node such a connection is busy until `headersTimeout`.

@@ -1,5 +1,6 @@
 // Between a WebSocket and the protocol that is spoken over it: what comes in, what goes out, and how far is read.
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Server as Protocol } from 'graphql-ws'
 import { CloseCode } from 'graphql-ws'
 import type { WebSocket } from 'ws'
@@ -84,10 +85,16 @@ function createFlow({ socket, request }: Extra, { shed }: Connections) {
 }
 
 /** Ends the connection of a client that no longer answers. */
-function keepAlive(socket: WebSocket): void {
+function keepAlive(socket: WebSocket, connection: Socket): void {
   let isAnswering = true
+  let backlog = { waiting: 0, taken: 0 }
   const pings = setInterval(() => {
-    if (!isAnswering) return socket.terminate()
+    const waiting = connection.writableLength
+    const taken = connection.bytesWritten - waiting
+    // Its pongs may stand behind what is not read from it, because it has not read what was sent.
+    const isReading = backlog.waiting > 0 && taken > backlog.taken
+    backlog = { waiting, taken }
+    if (!isAnswering && !isReading) return socket.terminate()
     isAnswering = false
     socket.ping()
   }, PING_MS)
@@ -102,7 +109,7 @@ export function converse<E extends Extra>(protocol: Protocol<E>, extra: E, deps:
   const { log, maskError, connections } = deps
   const { socket } = extra
   const flow = createFlow(extra, connections)
-  keepAlive(socket)
+  keepAlive(socket, extra.request.socket)
   socket.on('ping', flow.pong)
   // ws has closed the connection of whoever sends what is no frame.
   socket.on('error', ({ message }) => log.debug({ reason: message }, 'A WebSocket sent what is no message'))

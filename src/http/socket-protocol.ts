@@ -1,11 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import {
-  type ExecutionArgs,
-  type ExecutionResult,
-  GraphQLError,
-  getOperationAST,
-  type OperationDefinitionNode,
-} from 'graphql'
+import { type ExecutionArgs, type ExecutionResult, GraphQLError, getOperationAST } from 'graphql'
 import { CloseCode, makeServer, type Server, type Context as SocketContext, type SubscribePayload } from 'graphql-ws'
 import { createContext, type Ticket } from '../context.js'
 import { ServiceUnavailableError } from '../errors.js'
@@ -22,6 +16,7 @@ import { type ErrorMasker, stampErrors } from './graphql-errors.js'
 import { persistedDocument } from './persisted-operations.js'
 import type { Extra } from './socket-conversation.js'
 import { createSocketTransport } from './transport.js'
+import { declaredOf } from './variables.js'
 import type { Graphql } from './yoga.js'
 
 export interface SocketProtocolDeps {
@@ -62,14 +57,6 @@ const INIT_TIMEOUT_MS = 5_000
 /** So long may an answer keep the connection open whose session it has ended. */
 const ANSWER_MS = 300
 const MAX_DELAY_MS = 2_147_483_647
-
-/** The variables that an operation declares: they are kept for as long as a subscription goes on. */
-function declaredOf({ variableDefinitions = [] }: OperationDefinitionNode, variables: Params): Params {
-  const names = variableDefinitions.map(({ variable }) => variable.name.value)
-  return Object.fromEntries(
-    names.filter((name) => Object.hasOwn(variables, name)).map((name) => [name, variables[name]]),
-  )
-}
 
 /** What onSubscribe leaves for the execution that follows. */
 interface Plan {
@@ -154,7 +141,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
       schema,
       document,
       operationName: params.operationName,
-      variableValues: declaredOf(operation, params.variables ?? {}),
+      variableValues: declaredOf(document, params.operationName, params.variables),
       contextValue: await contextOf(begun, ticket),
       rootValue: { execute, subscribe, ticket, streams } as Plan,
     }

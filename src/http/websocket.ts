@@ -1,9 +1,9 @@
 import type { IncomingMessage, Server } from 'node:http'
-import type { Duplex } from 'node:stream'
+import type { Socket } from 'node:net'
 import { handleProtocols } from 'graphql-ws'
 import { type ServerOptions, WebSocketServer } from 'ws'
 import { createCap } from './caps.js'
-import type { Connections } from './connections.js'
+import { type Connections, linger } from './connections.js'
 import { MAX_HEADERS } from './server.js'
 import { converse } from './socket-conversation.js'
 import { type ConnectionExtra, createSocketProtocol, type SocketProtocolDeps } from './socket-protocol.js'
@@ -19,9 +19,10 @@ const CLOSE_TIMEOUT_MS = 2_000
 const GOING_AWAY = 1001
 
 /** Answers an upgrade with a refusal. Nobody else listens to the socket, and an error without a listener ends the process. */
-function refuse(socket: Duplex, status: string, headers = ''): void {
+function refuse(socket: Socket, status: string, headers = ''): void {
   socket.on('error', () => socket.destroy())
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n${headers}\r\n`, () => socket.destroy())
+  socket.write(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n${headers}\r\n`)
+  linger(socket)
 }
 
 /** GraphQL over WebSockets on the same server. */
@@ -34,7 +35,7 @@ export function createWebSocketServer(deps: Deps) {
     closeTimeout: CLOSE_TIMEOUT_MS,
     handleProtocols,
     // Each piece of a message that does not end holds memory, however short it is.
-    maxFragments: 16,
+    maxFragments: 8,
     maxBufferedChunks: 1024,
     autoPong: false,
     // One message at a time: between two of them come the requests of others, however many a client sends at once.
@@ -47,7 +48,7 @@ export function createWebSocketServer(deps: Deps) {
   return {
     /** Lets `ws(s)://…/graphql` through. A browser says which page opens it: a foreign one is refused. */
     attach(httpServer: Server): void {
-      httpServer.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      httpServer.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
         const { origin } = request.headers
         if (request.url?.split('?')[0] !== '/graphql') return refuse(socket, '404 Not Found')
         if (request.rawHeaders.length > 2 * MAX_HEADERS) return refuse(socket, '431 Request Header Fields Too Large')

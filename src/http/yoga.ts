@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import {
   type DocumentNode,
+  type ExecutionArgs,
   type ExecutionResult,
   type GraphQLSchema,
   getOperationAST,
@@ -20,6 +21,7 @@ import { createExecutor, createSubscriber, type Executor, type OnField, type Sub
 import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors } from './graphql-errors.js'
 import { type DocumentLimits, documentLimits } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
+import { declaredOf } from './variables.js'
 
 const MAX_DOCUMENTS = 1000
 /** A document takes thirty times as much memory as its text. */
@@ -50,7 +52,9 @@ const acceptsStream = ({ request }: Exchange) =>
   /text\/event-stream|(text|\*)\/\*/.test(request.headers.accept ?? '*/*')
 
 /** Whether it names streams: a refusal says by its status then that there is none. */
-const asksForStream = ({ request }: Exchange) => request.headers.accept?.includes('text/event-stream') === true
+/** Whether the client can read nothing else. */
+const asksForStream = ({ request: { headers } }: Exchange) =>
+  headers.accept?.includes('text/event-stream') === true && !/json|\*/.test(headers.accept)
 
 const useNoIntrospection = (): Plugin => ({
   onValidate({ addValidationRule }) {
@@ -58,9 +62,22 @@ const useNoIntrospection = (): Plugin => ({
   },
 })
 
+/** In place, because others hold both objects for as long as the operation goes on. */
+function forgetUndeclared(args: ExecutionArgs): void {
+  args.variableValues = declaredOf(args.document, args.operationName, args.variableValues)
+  const { params } = args.contextValue as { params?: GraphQLParams }
+  if (params) params.variables = args.variableValues
+}
+
 const useFunctions = (execute: Executor, subscribe: Subscriber): Plugin => ({
-  onExecute: ({ setExecuteFn }) => setExecuteFn(execute),
-  onSubscribe: ({ setSubscribeFn }) => setSubscribeFn(subscribe),
+  onExecute({ args, setExecuteFn }) {
+    forgetUndeclared(args)
+    setExecuteFn(execute)
+  },
+  onSubscribe({ args, setSubscribeFn }) {
+    forgetUndeclared(args)
+    setSubscribeFn(subscribe)
+  },
 })
 
 /** A few errors tell enough of a document that is wrong: each costs more than the field that causes it. */
@@ -126,7 +143,8 @@ export function createGraphql(options: GraphqlOptions) {
           stampErrors({ errors }, client, log)
           const retryAfter = retryAfterOf({ errors })
           if (retryAfter !== null) head.set('retry-after', retryAfter)
-          const refusal = asksForStream(exchange) && { extensions: { http: { status: refusalOf({ errors }) } } }
+          const refusal = !result.data &&
+            asksForStream(exchange) && { extensions: { http: { status: refusalOf({ errors }) } } }
           setResult({ ...result, errors, ...refusal })
         },
       },
@@ -167,10 +185,11 @@ export function createGraphql(options: GraphqlOptions) {
 
     /** Executes a query or mutation of the exchange. Never rejects: what fails is an error of the result. */
     async run(exchange: Exchange, document: DocumentNode, params: GraphQLParams): Promise<ExecutionResult> {
-      const { variables: variableValues, operationName } = params
+      const { operationName } = params
+      params.variables = declaredOf(document, operationName, params.variables)
       try {
         const contextValue = await contextOf(exchange, params)
-        return await execute({ schema, document, contextValue, variableValues, operationName })
+        return await execute({ schema, document, contextValue, variableValues: params.variables, operationName })
       } catch (error) {
         return { errors: [maskError(error)] }
       }

@@ -149,6 +149,18 @@ test.each([
   ['an unknown algorithm', { JWT_ALGORITHM: 'none' }, /^JWT_ALGORITHM:/],
   ['a duration of nothing', { ACCESS_TOKEN_LIFETIME: '0s' }, /^ACCESS_TOKEN_LIFETIME: must be at least/],
   [
+    'a duration that no date can hold',
+    { REFRESH_TOKEN_LIFETIME: '99999999d' },
+    /^REFRESH_TOKEN_LIFETIME: must be at most/,
+  ],
+  ['minutes where months were meant', { AUDIT_RETENTION: '12m' }, /^AUDIT_RETENTION: must be at least 1d/],
+  ['a server in a path', { PUBLIC_URL: 'https://example.com/auth' }, /^PUBLIC_URL: must have no path/],
+  [
+    'less memory than the lanes of a hash take',
+    { PASSWORD_HASH_MEMORY_KIB: '8', PASSWORD_HASH_PARALLELISM: '2' },
+    /^PASSWORD_HASH_MEMORY_KIB: must be at least eight times/,
+  ],
+  [
     'passwords longer than the longest',
     { PASSWORD_MIN_LENGTH: '100', PASSWORD_MAX_LENGTH: '64' },
     /^PASSWORD_MIN_LENGTH:/,

@@ -120,3 +120,15 @@ test('What was answered during the shutdown is there after the next start', asyn
   second.kill('SIGTERM')
   expect(await second.exited).toBe(0)
 })
+
+test('For SHUTDOWN_DELAY the server still answers, and says that it goes: to balancers, and on each connection', async () => {
+  const server = startProcess(processEnv({ DATA_DIR: makeDataDir(), SHUTDOWN_DELAY: '5s' }))
+  const url = await server.ready
+  server.kill('SIGTERM')
+  const ready = () => fetch(`${url}/health/ready`)
+  await eventually(async () => (await ready()).status).toBe(503)
+  const answer = await fetch(`${url}/health/live`)
+  expect(answer.status).toBe(200)
+  expect(answer.headers.get('connection')).toBe('close')
+  expect(await server.exited).toBe(0)
+})

@@ -5,7 +5,12 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
+import { lockDatabase } from '../support/database-lock.js'
+import { eventually } from '../support/eventually.js'
+import { heldAfter } from '../support/heap.js'
 import { metric } from '../support/metrics.js'
+import { STALLED } from '../support/stall.js'
+import { openStream } from '../support/streams.js'
 
 const app = await startApp()
 const { hostname, port } = new URL(app.url)
@@ -113,4 +118,43 @@ describe('A request with', () => {
     }
     expect(heldBytes() - before).toBeLessThan(20_000_000)
   })
+})
+
+describe('Of the variables that an operation does not declare, nothing is kept while it goes on:', () => {
+  /** 90 KB of text, and some megabytes when it is read. */
+  const variables = { list: new Array(30_000).fill({}) }
+
+  test('a stream of events', async () => {
+    const { accessToken: token } = await app.newUser()
+    const held = await heldAfter(async () => {
+      for (let index = 0; index < 40; index += 1)
+        await openStream(app.url, { token }, 'subscription { securityAlerts { cursor } }', variables)
+      await eventually(() => metric(app.url, 'event_subscribers')).toBe(40)
+    })
+    expect(held).toBeLessThan(25)
+  })
+
+  test.each(['application/json', 'application/json;q=0.9'])('what waits, answered as %s', async (accept) => {
+    const lock = await lockDatabase(app.installation, 'LOCK TABLE login_throttles IN ACCESS EXCLUSIVE MODE')
+    const body = JSON.stringify({ query: STALLED, variables })
+    const underWay: Promise<Response>[] = []
+    const held = await heldAfter(async () => {
+      for (let index = 0; index < 8; index += 1) {
+        const headers = { accept, 'content-type': 'application/json' }
+        underWay.push(fetch(`${app.url}/graphql`, { method: 'POST', headers, body }))
+      }
+      await lock.untilWaiting(8)
+    })
+    expect(held).toBeLessThan(8)
+    await lock.release()
+    for (const answer of await Promise.all(underWay)) expect(answer.status).toBe(200)
+  })
+})
+
+test('A single result is no stream, also as an event: what its client leaves unread counts', async () => {
+  const headers = { accept: 'text/event-stream', 'content-type': 'application/json' }
+  const body = JSON.stringify({ query: '{ me { id } }' })
+  const answer = await fetch(`${app.url}/graphql`, { method: 'POST', headers, body })
+  expect(answer.headers.get('content-type')).toMatch(/^text\/event-stream/)
+  expect(answer.headers.get('content-length')).toBe(`${(await answer.text()).length}`)
 })

@@ -6,6 +6,7 @@ export const TEST_ENVIRONMENT: Readonly<Record<string, string>> = {
   PASSWORD_HASH_MEMORY_KIB: '1024',
   PASSWORD_HASH_ITERATIONS: '1',
   BREACH_CHECK_URL: 'off',
+  SHUTDOWN_DELAY: '0s',
   RATE_LIMITS: '*=100000/1m',
   // Tests do what nobody should; those of the detection turn it on.
   DETECTION_RULES: 'off',
