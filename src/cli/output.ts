@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { safeMessageOf } from '../infra/log.js'
 
 /** Ends the help of a command with lines that can be copied. */
 export const examples = (...lines: string[]): string =>
@@ -26,5 +27,5 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 export function describeFailure(error: unknown): string {
   if (error instanceof AggregateError) return error.errors.map(describeFailure).join('\n')
   if (!(error instanceof Error)) return String(error)
-  return error.message || String((error as { code?: unknown }).code ?? error.name)
+  return safeMessageOf(error) || String((error as { code?: unknown }).code ?? error.name)
 }

@@ -25,21 +25,36 @@ const isHarmless = (name: string, value: unknown) =>
 const withoutCredentials = (text: string) =>
   text.includes('://') ? text.replace(/:\/\/[^\s/@:]{0,256}:[^\s/]{0,1024}@/g, `://${REDACTED}@`) : text
 
+const REFUSAL = 'PrismaClientValidationError'
+
+/**
+ * Where Prisma refuses an argument, it says what all of them are, up to the last paragraph: this one names what is refused and,
+ * behind a colon, may quote it.
+ */
+const withoutArguments = (text: string) =>
+  text.replace(/^(PrismaClientValidationError: )?[\s\S]*\n\n([^\n:]*)[^\n]*/, '$1$2')
+
+const redactText = (text: string) => withoutCredentials(text.startsWith(`${REFUSAL}:`) ? withoutArguments(text) : text)
+
+/** What an error says, without what nobody else is to see. */
+export const safeMessageOf = ({ name, message }: Error): string =>
+  withoutCredentials(name === REFUSAL ? withoutArguments(message) : message)
+
 /** Only what is known to be safe: drivers hang whole commands, with their arguments, on their errors. */
 function describeError(error: Error, depth: number): object {
   const { code, cause } = error as { code?: unknown; cause?: unknown }
   return {
     type: error.name,
-    message: withoutCredentials(error.message),
+    message: safeMessageOf(error),
     ...(code !== undefined && isErrorCode(code) && { code }),
-    stack: withoutCredentials(error.stack ?? ''),
+    stack: redactText(error.stack ?? ''),
     ...(cause !== undefined && { cause: redact(cause, depth + 1) }),
     ...(error instanceof AggregateError && { errors: error.errors.map((each) => redact(each, depth + 1)) }),
   }
 }
 
 function redact(value: unknown, depth = 0): unknown {
-  if (typeof value === 'string') return withoutCredentials(value)
+  if (typeof value === 'string') return redactText(value)
   if (typeof value !== 'object' || value === null || value instanceof Date) return value
   if (depth > DEEPEST) return '[deeper]'
   if (value instanceof Error) return describeError(value, depth)

@@ -1,4 +1,7 @@
-import { expect, test } from 'vitest'
+import { PrismaPg } from '@prisma/adapter-pg'
+import { expect, onTestFinished, test } from 'vitest'
+import { describeFailure } from '../../src/cli/output.js'
+import { PrismaClient } from '../../src/generated/prisma/client.js'
 import { createLog } from '../../src/infra/log.js'
 
 const capture = (format: 'json' | 'pretty' = 'json', level: 'info' | 'debug' | 'silent' = 'info') => {
@@ -71,6 +74,28 @@ test('of an error only what is known to be safe is written, with its causes', ()
   })
   expect(lines.join()).not.toContain('s3cr3t')
   expect(lines.join()).toContain('log.test.ts')
+})
+
+test('of an argument that Prisma refuses only the name is written, and nothing of the others', async () => {
+  const { log, lines, last } = capture()
+  const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: 'postgresql://localhost:1' }) })
+  onTestFinished(() => prisma.$disconnect())
+  const data = {
+    email: 'ada@example.com',
+    emailNormalized: 'ada@example.com',
+    passwordHash: '$argon2id$hunter2',
+    passwordChangedAt: new Date(),
+  }
+  const refused = prisma.user.create({ data: { ...data, pendingUntil: new Date(Number.NaN) } })
+  const error: Error = await refused.catch((reason) => reason)
+  expect(error.message).toContain('hunter2')
+  log.error({ err: new Error('It broke', { cause: error }), reason: String(error) }, 'failed')
+  const named = 'PrismaClientValidationError: Invalid value for argument `pendingUntil`'
+  const cause = { type: error.name, message: 'Invalid value for argument `pendingUntil`' }
+  expect(last()).toMatchObject({ err: { cause }, reason: named })
+  expect(lines.join()).toContain(`"stack":"${named}\\n    at `)
+  expect(lines.join()).not.toMatch(/hunter2|ada@example/)
+  expect(describeFailure(error)).toBe(cause.message)
 })
 
 test('circular fields do not break the log', () => {
