@@ -1,11 +1,11 @@
-import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
+import { type CryptoKey, importJWK, type JWK } from 'jose'
 import type { JwtAlgorithm, VerificationKey } from '../crypto/jwt.js'
 import type { KeyRing } from '../crypto/key-ring.js'
 import type { SigningKey } from '../generated/prisma/client.js'
 import type { Clock, EventBus, Log } from '../ports.js'
 import type { Database, Transaction } from './database.js'
 import { type KeySummary, summarize } from './key-summaries.js'
-import { hmacKeyOf, publicPartOf, sealKey, UNREADABLE, unsealKey } from './stored-keys.js'
+import { hmacKeyOf, makeKey, publicJwkOf, publicPartOf, UNREADABLE, unsealKey } from './stored-keys.js'
 
 interface Deps {
   db: Database
@@ -74,8 +74,8 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
       log.error({ kid: row.kid }, `A signing key ${UNREADABLE}`)
       return null
     }
-    const publicJwk = row.publicJwk as JWK
     // Not the public key that stands beside it: who can write to the database could put his own there.
+    const publicJwk = publicJwkOf(jwk, row)
     const [key, signingKey] = await Promise.all([importJWK(publicPartOf(jwk), algorithm), importJWK(jwk, algorithm)])
     return { kid: row.kid, algorithm, key, signingKey, publicJwk, isRetired: row.retiredAt !== null }
   }
@@ -129,15 +129,10 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
     return result
   }
 
-  async function create(tx: Transaction): Promise<string> {
-    const pair = await generateKeyPair(algorithm, { extractable: true })
-    const publicJwk = await exportJWK(pair.publicKey)
-    const kid = await calculateJwkThumbprint(publicJwk)
-    const jwk = { ...publicJwk, kid, alg: algorithm, use: 'sig' }
-    const sealedPrivate = sealKey(keys, kid, await exportJWK(pair.privateKey))
-    const data = { kid, algorithm, publicJwk: { ...jwk }, sealedPrivate, createdAt: clock.now() }
+  async function create(tx: Transaction, alg: string = algorithm): Promise<string> {
+    const data = await makeKey(keys, alg, clock.now())
     await tx.prisma.signingKey.create({ data })
-    return kid
+    return data.kid
   }
 
   /** Makes a new key and retires the others. */
@@ -147,25 +142,32 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
     return create(tx)
   }
 
-  const current = (tx: Transaction) =>
-    tx.prisma.signingKey.findFirst({ where: { algorithm, retiredAt: null }, orderBy: { createdAt: 'desc' } })
+  const current = (tx: Transaction, alg: string = algorithm) =>
+    tx.prisma.signingKey.findFirst({ where: { algorithm: alg, retiredAt: null }, orderBy: { createdAt: 'desc' } })
+
+  /**
+   * The newest key that may sign; where there is none at all, as after a hand in the database, one is made. `believedMs`: what
+   * was known so long ago will do.
+   */
+  async function signer(believedMs = BELIEVED_MS): Promise<LoadedKey> {
+    await notOlderThan(believedMs)
+    const newest = () => loaded.find((key) => !key.isRetired)
+    if (!newest() && !(await current(db))) {
+      await change(async (tx) => (await current(tx))?.kid ?? create(tx))
+      await notOlderThan(0)
+    }
+    return newest() ?? Promise.reject(new Error('There is no signing key'))
+  }
 
   return {
     /** Makes the first key where there is none. Call before serving. */
     async prepare(): Promise<void> {
       await notOlderThan(0)
       isPrepared = true
-      if (loaded.some((key) => !key.isRetired)) return
-      await change(async (tx) => (await current(tx))?.kid ?? create(tx))
+      await signer()
     },
 
-    /** The newest key that may sign. `believedMs`: what was known so long ago will do. */
-    async signer(believedMs = BELIEVED_MS): Promise<LoadedKey> {
-      await notOlderThan(believedMs)
-      const newest = loaded.find((key) => !key.isRetired)
-      if (!newest) throw new Error('There is no signing key')
-      return newest
-    },
+    signer,
 
     /** The key of that `kid`, if it may still verify. */
     async find(kid: string): Promise<LoadedKey | null> {
@@ -222,21 +224,21 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
 
     /**
      * Withdraws a key and its tokens, at once; then has `renew` sign anew what else it signed, and forgets it. Returns the
-     * `kid` that signs now.
+     * `kid` that signs now with its algorithm, which servers may be configured for though this process is not.
      */
     async revoke(kid: string, renew: () => Promise<void>): Promise<string> {
       if (isFixed) throw new Error('HS256 keys are withdrawn by removing them from JWT_SIGNING_KEY')
-      const signer = await change(async (tx) => {
+      const successor = await change(async (tx) => {
         const now = clock.now()
         await tx.prisma.signingKey.updateMany({ where: { kid, retiredAt: null }, data: { retiredAt: now } })
-        const { count } = await tx.prisma.signingKey.updateMany({ where: { kid }, data: { revokedAt: now } })
-        if (count > 0) return (await current(tx))?.kid ?? create(tx)
+        const [revoked] = await tx.prisma.signingKey.updateManyAndReturn({ where: { kid }, data: { revokedAt: now } })
+        if (revoked) return (await current(tx, revoked.algorithm))?.kid ?? create(tx, revoked.algorithm)
         const known = await tx.prisma.signingKey.findMany({ select: { kid: true }, orderBy: { createdAt: 'desc' } })
         throw new Error(`There is no signing key ${kid}. There are: ${known.map((key) => key.kid).join(', ')}`)
       })
       await renew()
       await change((tx) => tx.sql(FORGET, [kid]))
-      return signer
+      return successor
     },
   }
 }

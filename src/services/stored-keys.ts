@@ -1,4 +1,4 @@
-import { importJWK, type JWK } from 'jose'
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
 import type { JwtAlgorithm, VerificationKey } from '../crypto/jwt.js'
 import type { KeyRing } from '../crypto/key-ring.js'
 import { open, seal, sha256 } from '../crypto/secrets.js'
@@ -14,7 +14,7 @@ const PURGE = `
     AND NOT EXISTS (SELECT FROM audit_checkpoints WHERE kid = k.kid) RETURNING kid`
 const contextOf = (kid: string) => `signing-key:${kid}`
 
-export const sealKey = (keys: KeyRing, kid: string, jwk: JWK) => seal(keys.current, JSON.stringify(jwk), contextOf(kid))
+const sealKey = (keys: KeyRing, kid: string, jwk: JWK) => seal(keys.current, JSON.stringify(jwk), contextOf(kid))
 
 /** Null for a key that was stored under a SECRET_KEY that is not configured, or is not `under` one of those. */
 export function unsealKey(keys: KeyRing, { kid, sealedPrivate }: SigningKey, under = keys.all): JWK | null {
@@ -31,6 +31,21 @@ export function hmacKeyOf(secret: string): VerificationKey & { kid: string; key:
 /** A key without what only its owner knows (RFC 7518 section 6). */
 export const publicPartOf = ({ kty, crv, x, y, n, e }: JWK) =>
   JSON.parse(JSON.stringify({ kty, crv, x, y, n, e })) as JWK
+
+/** What resource servers are told of a key (RFC 7517). */
+export const publicJwkOf = (jwk: JWK, { kid, algorithm }: { kid: string; algorithm: string }): JWK => {
+  const publicPart = publicPartOf(jwk)
+  return { ...publicPart, kid, alg: algorithm, use: 'sig' }
+}
+
+/** A new key, as it is stored. */
+export async function makeKey(keys: KeyRing, algorithm: string, createdAt: Date) {
+  const { publicKey, privateKey } = await generateKeyPair(algorithm, { extractable: true })
+  const kid = await calculateJwkThumbprint(await exportJWK(publicKey))
+  const jwk = await exportJWK(privateKey)
+  const publicJwk = { ...publicJwkOf(jwk, { kid, algorithm }) }
+  return { kid, algorithm, publicJwk, sealedPrivate: sealKey(keys, kid, jwk), createdAt }
+}
 
 interface Deps {
   db: Database

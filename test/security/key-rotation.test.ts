@@ -178,4 +178,16 @@ describe('`keys revoke` of the command line', () => {
     const result = await runCli({ ...env, DATABASE_URL: app.installation.databaseUrl }, 'keys', 'revoke', 'unknown')
     expect(result).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(message) })
   })
+
+  test('without the JWT_ALGORITHM of the servers, makes the key that they go on with', async () => {
+    const app = await startApp({ env: { JWT_ALGORITHM: 'ES256' } })
+    const ada = await app.newUser()
+    const env = { DATABASE_URL: app.installation.databaseUrl }
+    const { code, stdout } = await runCli(env, 'keys', 'revoke', '--json', '--', kidOf(ada))
+    expect(code).toBe(0)
+    app.clock.advance('2s')
+    const later = await ada.refreshed()
+    expect(decodeProtectedHeader(later.accessToken)).toMatchObject({ alg: 'ES256', kid: JSON.parse(stdout).kid })
+    expect(await publishedBy(app)).toEqual(new Set([kidOf(later)]))
+  })
 })

@@ -1,0 +1,34 @@
+// What somebody does to the signing keys who can write to the database.
+import { generateKeyPairSync } from 'node:crypto'
+import { calculateJwkThumbprint, type JWK } from 'jose'
+import { expect, test } from 'vitest'
+import { startApp } from '../support/app.js'
+import { openDatabase } from '../support/database.js'
+import { MeDocument } from '../support/generated/graphql.js'
+
+test('A public key that stands beside ours in the database is never published as ours', async () => {
+  const app = await startApp()
+  const { query } = await openDatabase(app.installation)
+  const [{ kid }] = (await query('SELECT kid FROM signing_keys')).rows
+  const foreign = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' })
+  await query('UPDATE signing_keys SET public_jwk = $1', [{ ...foreign, kid, alg: 'EdDSA', use: 'sig' }])
+  const restarted = await startApp({ beside: app })
+  const { keys } = (await (await fetch(`${restarted.url}/.well-known/jwks.json`)).json()) as { keys: JWK[] }
+  expect(keys).toEqual([{ kty: 'OKP', crv: 'Ed25519', x: expect.any(String), kid, alg: 'EdDSA', use: 'sig' }])
+  // The kid is the thumbprint of the key that it names (RFC 7638).
+  expect(await calculateJwkThumbprint(keys[0] ?? {})).toBe(kid)
+})
+
+test('Where the key that signs is gone, the servers go on with a new one by themselves', async () => {
+  const app = await startApp()
+  const other = await startApp({ beside: app })
+  const ada = await app.newUser()
+  const { query } = await openDatabase(app.installation)
+  await query('DELETE FROM signing_keys')
+  app.clock.advance('2s')
+  const health = await Promise.all([app, other].map(({ url }) => fetch(`${url}/health/ready`)))
+  expect(health.map(({ status }) => status)).toEqual([200, 200])
+  expect(await ada.call(MeDocument)).toBeNull()
+  expect((await (await ada.refreshed()).call(MeDocument))?.id).toBe(ada.id)
+  expect((await query('SELECT FROM signing_keys')).rowCount).toBe(1)
+})
