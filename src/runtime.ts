@@ -98,13 +98,22 @@ async function unwind(endings: Ending[], log: Log): Promise<void> {
   }
 }
 
-/** Everything below HTTP: adapters, services and jobs, connected and migrated. What fails to begin leaves nothing behind. */
 /** The first to need the database says which setting it is about. */
 function rethrowNamed(error: Error & { code?: string }): never {
   if (!isDatabaseUnavailable(error)) throw error
   throw new Error(`The database of DATABASE_URL does not answer: ${error.message || error.code}`, { cause: error })
 }
 
+const applyTo = (url: string, log: Log) => applyMigrations({ url, directory: MIGRATIONS, log }).catch(rethrowNamed)
+
+/** Brings the database up to date, and makes or reads nothing else, no key above all. Returns what it has applied. */
+export async function migrate({ database, dataDir }: Config, log: Log): Promise<string[]> {
+  if (database.url) return applyTo(database.url, log)
+  const embedded = await startEmbeddedPostgres(dataDir, log)
+  return applyTo(embedded.url, log).finally(embedded.stop)
+}
+
+/** Everything below HTTP: adapters, services and jobs, connected and migrated. What fails to begin leaves nothing behind. */
 export async function createRuntime(config: Config, log: Log, urls: Urls, replacements: Replacements = {}) {
   const endings: Ending[] = []
   try {
@@ -136,7 +145,7 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
   const estimator = begun(createPasswordEstimator(), (each) => each.close())
   metrics.watch('hash_queue_depth', 'Passwords that wait to be hashed.', hasher.depth)
 
-  const applied = await applyMigrations({ url, directory: MIGRATIONS, log }).catch(rethrowNamed)
+  const applied = await applyTo(url, log)
   if (applied.length > 0) log.info({ applied }, 'The database was migrated')
   const execute = (text: string, values?: unknown[]) => db.pool.query(text, values)
   const jobs = createJobs({ execute, log })
@@ -179,8 +188,6 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
     metrics,
     mailbox,
     geo,
-    /** The migrations that this start has applied. */
-    applied,
     mailer: smtp ?? (mailbox as NonNullable<typeof mailbox>),
     /** Ends what was begun, the latest first. */
     close: () => unwind(endings, log),

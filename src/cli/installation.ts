@@ -4,7 +4,7 @@ import { v4 as uuid } from 'uuid'
 import { type Config, loadConfig } from '../config.js'
 import { runningPostgresUrl } from '../infra/embedded-postgres.js'
 import { createLog } from '../infra/log.js'
-import { createRuntime, type Runtime } from '../runtime.js'
+import { createRuntime, migrate, type Runtime } from '../runtime.js'
 import { byServer, type Client } from '../services/client.js'
 
 const REDIS_ATTEMPTS = 20
@@ -29,16 +29,24 @@ async function isReachable(redis: NonNullable<Runtime['redis']>): Promise<boolea
   return false
 }
 
+async function readSettings() {
+  const config = await findDatabase(loadConfig(process.env))
+  const level = config.log.level === 'info' ? 'warn' : config.log.level
+  return { config, log: createLog({ ...config.log, level }, process.stderr) }
+}
+
+/** Migrates the database of the installation. It needs no key, and makes none: deployments may not have the server's. */
+export async function migrateInstallation(): Promise<string[]> {
+  const { config, log } = await readSettings()
+  return migrate(config, log)
+}
+
 /**
  * Connects to the installation that the environment describes, migrates its database, does the work and disconnects.
  * Mails that the work causes are enqueued; a server sends them. `operator` stands in the audit log as who did it.
  */
 export async function withInstallation<T>(work: (runtime: Runtime, operator: Client) => Promise<T>): Promise<T> {
-  const config = await findDatabase(loadConfig(process.env))
-  const log = createLog(
-    { ...config.log, level: config.log.level === 'info' ? 'warn' : config.log.level },
-    process.stderr,
-  )
+  const { config, log } = await readSettings()
   const publicUrl = () => config.urls.public ?? `http://localhost:${config.port}`
   const urls = { public: publicUrl, frontend: () => config.urls.frontend ?? publicUrl() }
   const runtime = await createRuntime(config, log, urls)

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { withInstallation } from './installation.js'
+import { migrateInstallation, withInstallation } from './installation.js'
 import { examples, print, table } from './output.js'
 
 export function addMigrateCommand(program: Command): void {
@@ -8,7 +8,7 @@ export function addMigrateCommand(program: Command): void {
     .description('bring the database up to date, as every start of a server does')
     .addHelpText('after', examples('migrate', 'migrate --json'))
     .action(async (_options, command: Command) => {
-      const applied = await withInstallation(async (runtime) => runtime.applied)
+      const applied = await migrateInstallation()
       const text = applied.length > 0 ? `Applied:\n${applied.join('\n')}` : 'The database is up to date.'
       print(command, { applied }, text)
     })

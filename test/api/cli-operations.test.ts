@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
@@ -75,6 +76,28 @@ test('`migrate` fills an empty database, says with what, and has nothing to do t
   // Everything is there: a server starts on it, and somebody signs up.
   const app = await startApp({ beside: { installation: empty } })
   await app.newUser()
+})
+
+test('`migrate` needs no SECRET_KEY, and makes no key that the servers could not read', async () => {
+  const empty = await createEmptyInstallation()
+  onTestFinished(empty.remove)
+  const env = { ...envOf(empty), SECRET_KEY: '', DATA_DIR: `${makeDataDir()}/new` }
+  expect(await runCli(env, 'migrate')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Applied:\n/) })
+  expect(existsSync(env.DATA_DIR)).toBe(false)
+  const app = await startApp({ beside: { installation: empty } })
+  await app.newUser()
+  // Nor does it stumble over the key of the server, when the next version is deployed.
+  const { stdout } = await runCli(env, 'migrate')
+  expect(stdout).toBe('The database is up to date.\n')
+  expect(existsSync(env.DATA_DIR)).toBe(false)
+})
+
+test('`migrate` of an embedded database leaves one that is up to date, and no keys', async () => {
+  const env = { DATA_DIR: makeDataDir(), SECRET_KEY: '' }
+  expect(await runCli(env, 'migrate')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Applied:\n/) })
+  const again = await runCli(env, 'migrate', '--json')
+  expect({ ...again, stdout: JSON.parse(again.stdout) }).toEqual({ code: 0, stdout: { applied: [] }, stderr: '' })
+  expect(existsSync(`${env.DATA_DIR}/secret.key`)).toBe(false)
 })
 
 test('`maintenance flush` removes what has expired, says how much of each kind, and leaves the rest', async () => {
