@@ -21,8 +21,8 @@ const SIGNED = /(?:^\s*|[{,]")jws"?: ?"([\w-]+\.[\w-]+\.[\w-]+)"/gm
 function anchorOf(jws: string): Anchor | null {
   try {
     if (decodeProtectedHeader(jws).typ !== AUDIT_STATEMENT) return null
-    const { position, hash } = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString())
-    return { position: BigInt(position), hash: String(hash) }
+    const { kind, position, hash, at } = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString())
+    return { kind, position: BigInt(position), hash: String(hash), at: new Date(at) }
   } catch {
     throw new InvalidArgumentError('Has a signed line that cannot be read: was it cut off?')
   }
@@ -38,11 +38,12 @@ function anchors(path: string): Anchor[] {
     if (known && known.hash !== anchor.hash) {
       throw new InvalidArgumentError(`Has two lines that contradict each other, about position ${anchor.position}.`)
     }
-    found.set(anchor.position, anchor)
+    // That it was removed counts for more than that it was there.
+    if (known?.kind !== 'RETENTION') found.set(anchor.position, anchor)
   }
   if (found.size === 0)
     throw new InvalidArgumentError('Has no line of a server that says that the audit log was signed.')
-  return [...found.values()]
+  return [...found.values()].sort((a, b) => Number(a.position - b.position))
 }
 
 function readFile(path: string): string {
@@ -53,11 +54,18 @@ function readFile(path: string): string {
   }
 }
 
-function describe({ from, to, events, checkpoints, signedUpTo, broken }: Verification): string {
+function describe(
+  { from, to, events, checkpoints, anchors, signedUpTo, broken }: Verification,
+  given?: Anchor[],
+): string {
   if (broken) return `BROKEN at position ${broken.position}: ${AUDIT_BREAKS[broken.reason]}`
   const signed =
     signedUpTo > 0n ? `Signed up to position ${signedUpTo}, by ${checkpoints} checkpoints.` : 'Not signed yet.'
-  return `Intact: ${events} events, positions ${from} to ${to}.\n${signed}`
+  const intact = `Intact: ${events} events, positions ${from} to ${to}.\n${signed}`
+  if (!given) return intact
+  if (anchors === 0)
+    return `NOT COMPARED: none of the ${given.length} anchors is about a place that was looked at; newer ones are needed.\nBy itself: ${intact}`
+  return `${intact}\nCompared with ${anchors} of ${given.length} anchors.`
 }
 
 /** Bigints as JSON has them: texts. */
@@ -66,6 +74,7 @@ const toJson = ({ broken, ...result }: Verification) => ({
   ...Object.fromEntries(Object.entries(result).map(([key, value]) => [key, String(value)])),
   events: result.events,
   checkpoints: result.checkpoints,
+  anchors: result.anchors,
   broken: broken && { position: String(broken.position), reason: broken.reason },
 })
 
@@ -95,8 +104,8 @@ export function addVerifyCommand(audit: Command): void {
         return services.verifyAudit({ ...range, onProgress: reportProgress })
       })
       if (process.stderr.isTTY) process.stderr.write('\n')
-      print(command, toJson(result), describe(result))
-      if (result.broken) process.exitCode = 1
+      print(command, toJson(result), describe(result, range.anchors))
+      if (result.broken || (range.anchors && result.anchors === 0)) process.exitCode = 1
     })
 }
 

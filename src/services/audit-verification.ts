@@ -1,10 +1,16 @@
-import type { Sql } from '../ports.js'
+import type { AuditCheckpointKind } from '../generated/prisma/client.js'
+import type { Clock, Sql } from '../ports.js'
 import { type Break, GENESIS, type Link, walkChain } from './audit-chain.js'
 import type { AuditCheckpoints } from './audit-checkpoints.js'
 
 interface Deps {
   sql: Sql
+  clock: Clock
   checkpoints: AuditCheckpoints
+  /** How long events are kept. */
+  retentionMs: number
+  /** For how long an event may have waited for a signature. */
+  intervalMs: number
 }
 
 export interface Verification {
@@ -17,6 +23,8 @@ export interface Verification {
   events: number
   /** How many checkpoints hold. */
   checkpoints: number
+  /** How many of the anchors were compared, and hold. */
+  anchors: number
   /** Up to here, a signature stands for the log; what comes later is only chained. */
   signedUpTo: bigint
   /** The first place where the log does not hold. */
@@ -25,9 +33,13 @@ export interface Verification {
 
 /** A place of the log as it once was. */
 export interface Anchor {
+  /** That it was there, or that everything up to it was removed. */
+  kind: AuditCheckpointKind
   position: bigint
   /** Lower-case hex. */
   hash: string
+  /** When it was signed. */
+  at: Date
 }
 
 interface Range {
@@ -45,17 +57,35 @@ interface Range {
 const least = (value: bigint, ...others: readonly (bigint | undefined)[]): bigint =>
   others.reduce<bigint>((least, other) => (other !== undefined && other < least ? other : least), value)
 
-/** The first of the anchors that is not where it was. */
-function changedSince(links: readonly Link[], anchors: readonly Anchor[]): Break | null {
+/** Clocks differ, and removal and signing are done by the hour and by the minute. */
+const SLACK_MS = 86_400_000
+
+/** The first of the anchors that is not where it was. Those that are count as compared. */
+function changedSince(links: readonly Link[], anchors: readonly Anchor[], result: Verification): Break | null {
   const hashes = new Map(links.map(({ position, hash }) => [position, Buffer.from(hash).toString('hex')]))
-  const changed = anchors.find(({ position, hash }) => hashes.has(position) && hashes.get(position) !== hash)
-  return changed ? { position: changed.position, reason: 'CHECKPOINT_MISMATCH' } : null
+  const there = anchors.filter(({ position }) => hashes.has(position))
+  const changed = there.find(({ position, hash }) => hashes.get(position) !== hash)
+  if (changed) return { position: changed.position, reason: 'CHECKPOINT_MISMATCH' }
+  result.anchors += there.length
+  return null
+}
+
+/**
+ * The first of the anchors whose event is gone though it was signed since a date. Not where an anchor says itself that
+ * everything up to there was removed: a server did that.
+ */
+function goneTooSoon({ position: stub }: Link, anchors: readonly Anchor[], since: Date): Break | null {
+  const removed = anchors.filter(({ kind, position }) => kind === 'RETENTION' && position <= stub)
+  const gone = anchors.find(
+    ({ position, at }) => position <= stub && at > since && removed.every((each) => each.position < position),
+  )
+  return gone ? { position: gone.position, reason: 'MISSING' } : null
 }
 
 const LINK = 'SELECT hash FROM audit_events WHERE position = $1::bigint'
 
 /** Proves that no event of the log was changed or removed since it was sealed: see docs/audit-log.md. */
-export function createAuditVerification({ sql, checkpoints }: Deps) {
+export function createAuditVerification({ sql, clock, checkpoints, retentionMs, intervalMs }: Deps) {
   /** What the first event that is looked at has to continue. Null: it is missing. */
   async function linkBefore(from: bigint): Promise<Link | null> {
     const [row] = await sql<{ hash: Uint8Array }>(LINK, [(from - 1n).toString()])
@@ -92,6 +122,7 @@ export function createAuditVerification({ sql, checkpoints }: Deps) {
       end,
       events: 0,
       checkpoints: 0,
+      anchors: 0,
       signedUpTo: 0n,
       broken: null,
     }
@@ -99,6 +130,9 @@ export function createAuditVerification({ sql, checkpoints }: Deps) {
       const broken = { position: stub.position, reason: 'CHECKPOINT_FORGED' } as const
       if (!(await checkpoints.isGenuine(stub))) return { ...result, broken }
       result.signedUpTo = stub.position
+      const since = new Date(clock.now().getTime() - retentionMs + intervalMs + SLACK_MS)
+      const contradiction = changedSince([stub], anchors, result) ?? goneTooSoon(stub, anchors, since)
+      if (contradiction) return { ...result, broken: contradiction }
     }
     const link = isPartial ? await linkBefore(from) : begin
     if (!link) return { ...result, broken: { position: first - 1n, reason: 'MISSING' } }
@@ -107,7 +141,7 @@ export function createAuditVerification({ sql, checkpoints }: Deps) {
     const walk = walkChain(sql, link, last)
     for (let step = await walk.next(); ; step = await walk.next()) {
       if (step.done) return { ...result, broken: step.value }
-      const broken = changedSince(step.value, anchors) ?? (await compare(step.value, result))
+      const broken = changedSince(step.value, anchors, result) ?? (await compare(step.value, result))
       if (broken) return { ...result, broken }
       result.events += step.value.length
       onProgress?.(result.events)

@@ -108,7 +108,7 @@ export function createServices(deps: ServiceDeps) {
     rotationMs,
   })
   const storedKeys = createStoredKeys({ db, clock, keys: keys('signing-keys'), signingKeys, hmacKeys, tokenLifetimeMs })
-  const { checkpointMs: intervalMs, checkpointEvents } = config.audit
+  const { checkpointMs: intervalMs, checkpointEvents, retentionMs } = config.audit
   const checkpoints = createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys, intervalMs })
   signEvery(feed, checkpoints, checkpointEvents, log)
   const alerts = createAlerts({ feed, records, sessionEnds, signingKeys, clock })
@@ -192,7 +192,7 @@ export function createServices(deps: ServiceDeps) {
     audit,
     auditCursors: createAuditCursors(keys('audit-cursor')),
     checkpoints,
-    verifyAudit: createAuditVerification({ sql: db.sql, checkpoints }),
+    verifyAudit: createAuditVerification({ sql: db.sql, clock, checkpoints, retentionMs, intervalMs }),
     feed,
     detection,
     sessionEnds,
@@ -233,7 +233,7 @@ export function createServices(deps: ServiceDeps) {
       log,
       checkpoints,
       storedKeys,
-      auditRetentionMs: config.audit.retentionMs,
+      auditRetentionMs: retentionMs,
     }),
   }
 }

@@ -8,6 +8,7 @@ import { runCli } from '../support/cli.js'
 import { openDatabase } from '../support/database.js'
 import { eventually } from '../support/eventually.js'
 import { AuditChainDocument, LoginDocument, UpdateProfileDocument } from '../support/generated/graphql.js'
+import { compact, stealKey } from '../support/signing.js'
 import type { User } from '../support/user.js'
 
 async function makeEvents(user: User, count: number): Promise<void> {
@@ -204,6 +205,42 @@ describe('a log that was rewritten is not signed', () => {
     expect(new Set(await told(app))).toEqual(new Set(['CHECKPOINT_FORGED']))
     expect(await chainOf(app)).toMatchObject(broken)
     app.log.hush(/tampered/)
+  })
+
+  test('where a stub in the place of the events was signed with a stolen key', async () => {
+    const app = await startApp({ env: { AUDIT_CHECKPOINT_EVENTS: '10' } })
+    await makeEvents(await app.newUser(), 15)
+    const { tamper, query } = await openDatabase(app.installation)
+    const placesOf = async () => (await query('SELECT position FROM audit_checkpoints')).rows.length
+    await eventually(placesOf).toBe(2)
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-anchors-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const file = join(folder, 'server.log')
+    writeFileSync(file, app.log.lines.join('\n'))
+    const env = { DATABASE_URL: app.installation.databaseUrl }
+    const verify = () => runCli(env, 'audit', 'verify', '--anchors', file)
+    expect(await verify()).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('Compared with 2 of 2 anchors.'),
+    })
+    const [{ hash: genuine }] = (await query('SELECT hash FROM audit_events WHERE position = 20')).rows
+    const key = await stealKey(app)
+    await tamper('DELETE FROM audit_events')
+    for (const [position, hash, broken] of [
+      [20, Buffer.alloc(32, 7), 'BROKEN at position 20: A signed checkpoint says otherwise'],
+      [20, genuine, 'BROKEN at position 10: The event is missing'],
+      [25, Buffer.alloc(32, 7), 'BROKEN at position 10: The event is missing'],
+    ] as const) {
+      const at = new Date()
+      const statement = { kind: 'RETENTION', position: `${position}`, hash: hash.toString('hex'), at: at.toISOString() }
+      const jws = compact({ alg: key.alg, kid: key.kid, typ: 'portcullis-audit+jws' }, statement, key.sign)
+      await tamper('DELETE FROM audit_checkpoints')
+      await query(
+        `INSERT INTO audit_checkpoints (kind, position, hash, created_at, kid, jws) VALUES ('RETENTION', $1, $2, $3, $4, $5)`,
+        [position, hash, at, key.kid, jws],
+      )
+      expect(await verify()).toMatchObject({ code: 1, stdout: expect.stringContaining(broken) })
+    }
   })
 
   test('where its checkpoints are gone, and shows what was signed once', async () => {
