@@ -9,6 +9,12 @@ export interface Link {
   hash: Uint8Array
 }
 
+/** The place of an event that was verified. */
+export interface EventLink extends Link {
+  /** When it happened, as it was hashed; since 1970. */
+  occurredAtMs: number
+}
+
 /** Where the chain does not hold. */
 export interface Break {
   position: bigint
@@ -84,19 +90,20 @@ function breakOf(row: ChainedRow, { position, hash }: Link): AuditBreakReason | 
  * Computes the chain anew, from a link that is taken for true up to a position. Yields the links page by page, so that
  * memory stays the same however long the log is; ends with the break, if there is one. The rules: docs/audit-log.md.
  */
-export async function* walkChain(sql: Sql, from: Link, to: bigint): AsyncGenerator<readonly Link[], Break | null> {
-  let link = from
+export async function* walkChain(sql: Sql, from: Link, to: bigint): AsyncGenerator<readonly EventLink[], Break | null> {
+  let link: Link = from
   while (link.position < to) {
     const rows = await sql<ChainedRow>(ROWS, [link.position.toString(), to.toString()])
-    const links: Link[] = []
+    const links: EventLink[] = []
     for (const row of rows) {
       const reason = breakOf(row, link)
       if (reason) {
         yield links
         return { position: link.position + 1n, reason }
       }
-      link = { position: BigInt(row.position), hash: row.hash }
-      links.push(link)
+      const next = { position: BigInt(row.position), hash: row.hash, occurredAtMs: Number(row.occurredAtMs) }
+      links.push(next)
+      link = next
     }
     yield links
     if (rows.length === 0) return { position: link.position + 1n, reason: 'MISSING' }

@@ -1,8 +1,11 @@
-import { describe, expect, test } from 'vitest'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
 import { runCli } from '../support/cli.js'
 import { openDatabase } from '../support/database.js'
 import { AuditChainDocument, AuditLogDocument } from '../support/generated/graphql.js'
+import { makeDataDir } from '../support/server-process.js'
 import { openSocket } from '../support/streams.js'
 
 const chainOf = async (app: TestApp) => (await app.auditor()).call(AuditChainDocument)
@@ -145,6 +148,25 @@ describe('retention', () => {
     expect(errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT', issues: [{ path: ['after'] }] } }])
   })
 
+  test('what it has removed is not missed by anchors; those of which none can be compared prove nothing', async () => {
+    const app = await startApp({ env })
+    const { ada } = await age(app)
+    await ada.logIn()
+    await chainOf(app)
+    const file = join(makeDataDir(), 'server.log')
+    writeFileSync(file, app.log.lines.join('\n'))
+    // Which keeps events for longer than the server did.
+    const verify = (...more: string[]) =>
+      runCli({ DATABASE_URL: app.installation.databaseUrl }, 'audit', 'verify', '--anchors', file, ...more)
+    expect(await verify()).toMatchObject({ code: 0, stdout: expect.stringContaining('Compared with 1 of 1 anchors.') })
+    const { query } = await openDatabase(app.installation)
+    const [{ position }] = (await query('SELECT max(position) AS position FROM audit_events')).rows
+    expect(await verify('--from', position)).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/^NOT COMPARED: none of the 1 anchors/),
+    })
+  })
+
   test('the stub verifies when the key that signed it has been retired for long, and is gone', async () => {
     const app = await startApp({ env })
     const { ada } = await age(app)
@@ -175,6 +197,39 @@ describe('retention', () => {
     // Who removes them all the same is found out.
     await query('DELETE FROM audit_events WHERE position <= 3')
     expect(await chainOf(app)).toMatchObject(broken)
+  })
+
+  test('events that a policy hides from the search for young ones are not removed before their time', async () => {
+    const app = await startApp({ env })
+    await app.newUser()
+    await chainOf(app)
+    const { query } = await openDatabase(app.installation)
+    const count = async () => (await query('SELECT FROM audit_events')).rowCount
+    // As for the owner of a table: superusers, as whom the tests connect, no policy holds up.
+    const role = `hider_${app.installation.redisPrefix.replace(/\W/g, '')}`
+    await query(`CREATE ROLE ${role} LOGIN PASSWORD 'hider' NOSUPERUSER`)
+    onTestFinished(async () => void (await query(`DROP OWNED BY ${role}; DROP ROLE ${role}`)))
+    for (const schema of ['public', 'jobs'])
+      await query(
+        `GRANT USAGE, CREATE ON SCHEMA ${schema} TO ${role}; GRANT ALL ON ALL TABLES IN SCHEMA ${schema} TO ${role}`,
+      )
+    await query('ALTER TABLE audit_events ENABLE ROW LEVEL SECURITY')
+    await query(`CREATE POLICY hide ON audit_events USING (current_query() NOT LIKE '%WHERE occurred_at >=%')`)
+    const url = new URL(app.installation.databaseUrl)
+    url.username = role
+    url.password = 'hider'
+    const before = await count()
+    const flush = await runCli({ AUDIT_RETENTION: '30d', DATABASE_URL: url.href }, 'maintenance', 'flush', '--json')
+    expect({
+      code: flush.code,
+      auditEvents: JSON.parse(flush.stdout || '{}').purged?.auditEvents,
+      stderr: flush.stderr,
+    }).toEqual({
+      ...{ code: 0, auditEvents: 0 },
+      stderr: expect.stringContaining('an event was to be removed before its time'),
+    })
+    expect(await count()).toBe(before)
+    expect(await chainOf(app)).toMatchObject({ isIntact: true })
   })
 
   test('what was tampered with is kept: it is evidence', async () => {
