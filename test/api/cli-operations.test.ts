@@ -127,7 +127,10 @@ test('`maintenance flush` removes what has expired, says how much of each kind, 
   const { token } = proofOf(await app.mail(pending.email, SUBJECTS.verification))
   const state = await ada.state()
 
-  const { purged } = JSON.parse(await run(app.installation, 'maintenance', 'flush', '--json'))
+  const flush = await runCli(envOf(app.installation), 'maintenance', 'flush', '--json')
+  const { purged } = JSON.parse(flush.stdout)
+  const [{ jws }] = (await query('SELECT jws FROM audit_checkpoints')).rows
+  expect(JSON.parse(flush.stderr)).toEqual({ msg: 'The audit log was signed', jws })
   expect(purged).toEqual({
     ...{ sessions: 1, registrations: 1, loginThrottles: 1, mailQuotas: 3, signingKeys: 1, codeGuesses: 1 },
     ...{ auditEvents, mailbox: mails.length, oneTimeTokens: expect.any(Number) },
