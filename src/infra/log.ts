@@ -2,11 +2,15 @@ import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pin
 import { prettyFactory } from 'pino-pretty'
 import type { Config } from '../config.js'
 import type { Log } from '../ports.js'
+import { createLogOutput } from './log-output.js'
 
 export interface RootLog extends Log {
   /** A log that adds the fields to every line. */
   child(fields: object): RootLog
 }
+
+/** A standard stream of the process, or anything that takes lines. */
+type Target = { fd: number } | DestinationStream
 
 const SECRET_NAME =
   /(passwords?|tokens?|(?:password|token|code)_?hash|secrets?|authorization|cookies?|api[_-]?key)$|^code$/i
@@ -83,10 +87,10 @@ function wrap(logger: Logger): RootLog {
 }
 
 /**
- * Writes one line for each entry, to standard output unless a stream is given. Values under names such as `password`,
+ * Writes one line for each entry, to standard output unless a target is given. Values under names such as `password`,
  * `refreshToken` or `cookie` are left out at any depth, and of errors only name, message, code, stack and cause are kept.
  */
-export function createLog({ level, format }: Config['log'], stream?: DestinationStream): RootLog {
+export function createLog({ level, format }: Config['log'], target: Target = process.stdout): RootLog {
   const options = {
     level,
     base: { pid: process.pid },
@@ -95,9 +99,10 @@ export function createLog({ level, format }: Config['log'], stream?: Destination
     serializers: { err: (error: unknown) => error },
     formatters: { level: (label: string) => ({ level: label }), log: (fields: object) => redactFields(fields) },
   }
-  if (format === 'json') return wrap(stream ? pino(options, stream) : pino(options))
-  // In this thread: lines come in order, and those before a crash are not lost.
+  const onLoss = (lines: number) => log.warn({ lines }, 'Lines of the log are lost: they could not be written')
+  const output = 'fd' in target ? createLogOutput(target, onLoss) : target
   const prettify = prettyFactory({ ignore: 'pid', translateTime: 'SYS:HH:MM:ss.l' })
-  const output = stream ?? process.stdout
-  return wrap(pino(options, { write: (line: string) => void output.write(prettify(line)) }))
+  const pretty = { write: (line: string) => output.write(prettify(line)) }
+  const log = wrap(pino(options, format === 'json' ? output : pretty))
+  return log
 }

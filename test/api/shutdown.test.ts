@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
@@ -7,7 +7,9 @@ import { PASSWORD } from '../support/app.js'
 import { createClient, expectType } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
 import { LoginDocument, RegisterDocument } from '../support/generated/graphql.js'
+import { createInstallation } from '../support/installation.js'
 import { metric } from '../support/metrics.js'
+import { freePort } from '../support/redis-server.js'
 import { makeDataDir, postmasterOf, processEnv, START_MS, startProcess } from '../support/server-process.js'
 import { openSocket, openStream } from '../support/streams.js'
 
@@ -130,5 +132,18 @@ test('For SHUTDOWN_DELAY the server still answers, and says that it goes: to bal
   const answer = await fetch(`${url}/health/live`)
   expect(answer.status).toBe(200)
   expect(answer.headers.get('connection')).toBe('close')
+test.runIf(process.platform === 'linux')('A server whose log finds no space serves, and ends on SIGTERM', async () => {
+  const { databaseUrl, remove } = await createInstallation()
+  onTestFinished(remove)
+  const port = await freePort()
+  const full = openSync('/dev/full', 'w')
+  const server = startProcess(processEnv({ DATABASE_URL: databaseUrl, PORT: `${port}` }), full)
+  closeSync(full)
+  const health = async () => {
+    const response = await fetch(`http://127.0.0.1:${port}/health`).catch(() => null)
+    return response && ((await response.json()) as { jobs: string }).jobs
+  }
+  await eventually(health, START_MS).toBe('up')
+  server.kill('SIGTERM')
   expect(await server.exited).toBe(0)
 })

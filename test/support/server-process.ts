@@ -47,12 +47,15 @@ function signalGroup(pid: number): void {
 }
 
 /** `npm start`, as a process of its own with exactly these settings. Whoever starts it has to end it. */
-export function spawnServer(env: Record<string, string>): ServerProcess & { end(): Promise<void> } {
+export function spawnServer(
+  env: Record<string, string>,
+  stdout: 'pipe' | number = 'pipe',
+): ServerProcess & { end(): Promise<void> } {
   const { PATH = '', HOME = '' } = process.env
   const child: ChildProcess = spawn(process.execPath, ['dist/main.js'], {
     cwd: ROOT,
     env: { PATH, HOME, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', stdout, 'pipe'],
     // A group of its own, so that nothing is left of it when the test ends.
     detached: true,
   })
@@ -82,9 +85,9 @@ export function spawnServer(env: Record<string, string>): ServerProcess & { end(
   }
 }
 
-/** The same. Whatever is left of it ends with the test. */
-export function startProcess(env: Record<string, string>): ServerProcess {
-  const { end, ...server } = spawnServer(env)
+/** The same. Whatever is left of it ends with the test. A file as its standard output keeps it from saying that it is ready. */
+export function startProcess(env: Record<string, string>, stdout?: number): ServerProcess {
+  const { end, ...server } = spawnServer(env, stdout)
   atTheEnd(end)
   return server
 }
