@@ -15,14 +15,13 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../ports.js'
 import { tryLockFile } from './file-lock.js'
 import { type Account, chooseAccount, findBinaries, POSTGRES_ENV } from './postgres-binaries.js'
-import { endOrphans, portOfRunning } from './postgres-processes.js'
+import { endOrphans, isAccepting, SOCKET } from './postgres-processes.js'
 import { dataDirectoryOf, type RunningServer, runPostgres, type ServerOptions } from './postgres-server.js'
 
 const OWNER_ONLY_DIRECTORY = 0o700
@@ -31,9 +30,10 @@ const DRAFT_PREFIX = 'postgres.new-'
 /** A killed process may still be on its way out when its successor starts. */
 const LOCK_ATTEMPTS = 10
 const LOCK_RETRY_MS = 100
-/** Another process may take a port between our choice and its use. */
-const PORT_ATTEMPTS = 3
 const RESTART_DELAY_MS = 500
+const MAX_RESTART_DELAY_MS = 30_000
+/** What the address of a socket has room for, on the narrowest system. */
+const MAX_SOCKET_PATH_BYTES = 103
 /** A server that has just been started takes a moment until its database accepts connections. */
 const READY_ATTEMPTS = 50
 const READY_RETRY_MS = 100
@@ -61,7 +61,7 @@ interface Paths {
 }
 
 /**
- * Runs the PostgreSQL of the optional npm package on `<dataDir>/postgres`, reachable on 127.0.0.1 with a password.
+ * Runs the PostgreSQL of the optional npm package on `<dataDir>/postgres`, reachable by a socket there with a password.
  * It ends with this process, even with a killed one. Throws when another server uses the directory.
  */
 export async function startEmbeddedPostgres(
@@ -83,7 +83,7 @@ export async function startEmbeddedPostgres(
     const server = await keepRunning({ postgres, cluster: paths.cluster, account, flags, log })
     let stopped: Promise<void> | undefined
     return {
-      url: urlOf(password, server.port),
+      url: urlOf(password, paths.cluster),
       stop() {
         stopped ??= server.stop().finally(unlock)
         return stopped
@@ -105,14 +105,23 @@ export async function runningPostgresUrl(dataDir: string): Promise<string | null
       unlock()
       return null
     }
-    const port = portOfRunning(cluster)
-    if (port !== null) return urlOf(readPassword(password), port)
+    if (isAccepting(cluster)) return urlOf(readPassword(password), cluster)
     await sleep(READY_RETRY_MS)
   }
   throw new Error(`The server that uses ${resolve(dataDir)} has no database that accepts connections`)
 }
 
-const urlOf = (password: string, port: number) => `postgresql://postgres:${password}@127.0.0.1:${port}/postgres`
+function urlOf(password: string, cluster: string): string {
+  const host = encodeURIComponent(reachable(cluster))
+  return `postgresql://postgres:${password}@localhost/postgres?host=${host}`
+}
+
+/** Another name for the directory when its own is too long for the address of a socket; for as long as this process lives. */
+function reachable(cluster: string): string {
+  if (Buffer.byteLength(join(cluster, SOCKET)) <= MAX_SOCKET_PATH_BYTES) return cluster
+  if (process.platform !== 'linux') throw new Error(`The path of DATA_DIR is too long for a socket in it: ${cluster}`)
+  return `/proc/${process.pid}/fd/${openSync(cluster, 'r')}`
+}
 
 const pathsIn = (directory: string): Paths => ({
   directory,
@@ -192,56 +201,40 @@ function readPassword(file: string): string {
   }
 }
 
-/** Starts PostgreSQL on a free port and, should it end by itself, again on the same one, so that pools reconnect. */
-async function keepRunning(options: Omit<ServerOptions, 'port'>): Promise<{ port: number; stop(): Promise<void> }> {
+/** Starts PostgreSQL and, should it end by itself, again and again until it runs, so that pools reconnect. */
+async function keepRunning(options: ServerOptions): Promise<{ stop(): Promise<void> }> {
   const { cluster, log } = options
-  let isStopping = false
+  const stopping = new AbortController()
   let restart: Promise<void> | undefined
-  let { server, port } = await runOnFreePort(options)
+  let server = await runPostgres(options)
   watch(server)
 
   function watch(watched: RunningServer): void {
     void watched.ended.then((status) => {
-      if (!isStopping) restart = startAgain(status)
+      if (!stopping.signal.aborted) restart = startAgain(status)
     })
   }
   async function startAgain(status: number | null): Promise<void> {
     log.error({ status }, 'The embedded database has ended unexpectedly: starting it again')
-    try {
-      await sleep(RESTART_DELAY_MS)
-      await endOrphans(cluster)
-      server = await runPostgres({ ...options, port })
-      watch(server)
-    } catch (error) {
-      log.error({ err: error }, 'The embedded database cannot be started again: restart the server')
+    for (let delayMs = RESTART_DELAY_MS; ; delayMs = Math.min(2 * delayMs, MAX_RESTART_DELAY_MS)) {
+      await sleep(delayMs, undefined, stopping).catch(() => undefined)
+      if (stopping.signal.aborted) return
+      try {
+        await endOrphans(cluster)
+        server = await runPostgres(options)
+        watch(server)
+        log.info({}, 'The embedded database runs again')
+        return
+      } catch (error) {
+        if (delayMs === RESTART_DELAY_MS)
+          log.error({ err: error }, 'The embedded database cannot be started again: trying on')
+      }
     }
   }
   async function stop(): Promise<void> {
-    isStopping = true
+    stopping.abort()
     await restart
     await server.stop()
   }
-  return { port, stop }
-}
-
-async function runOnFreePort(options: Omit<ServerOptions, 'port'>) {
-  for (let attempt = 1; ; attempt++) {
-    const port = await findFreePort()
-    try {
-      return { port, server: await runPostgres({ ...options, port }) }
-    } catch (error) {
-      const isTaken = error instanceof Error && error.message.includes('Address already in use')
-      if (!isTaken || attempt === PORT_ATTEMPTS) throw error
-    }
-  }
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('There is no free port')
-  return address.port
+  return { stop }
 }

@@ -35,8 +35,11 @@ kill -KILL $watcher 2>/dev/null
 exit $status`
 
 const SETTINGS = {
-  listen_addresses: '127.0.0.1',
-  unix_socket_directories: '',
+  // No port, which another account could take while nobody listens. The data directory is its owner's alone, and a path that
+  // is relative to it is short, and needs no permission on the directories above.
+  listen_addresses: '',
+  unix_socket_directories: '.',
+  port: '5432',
   max_connections: '100',
   shared_buffers: '64MB',
   // Failed statements are reported to the client; here they would only repeat personal data.
@@ -49,7 +52,6 @@ export interface ServerOptions {
   postgres: string
   cluster: string
   account: Account
-  port: number
   flags: readonly string[]
   log: Log
 }
@@ -85,8 +87,8 @@ export async function runPostgres(options: ServerOptions): Promise<RunningServer
   return { ended, stop: () => stop(child, ended, cluster) }
 }
 
-function argumentsFor({ cluster, port, flags }: ServerOptions): string[] {
-  const settings = { ...SETTINGS, port: String(port), cluster_name: clusterName(cluster) }
+function argumentsFor({ cluster, flags }: ServerOptions): string[] {
+  const settings = { ...SETTINGS, cluster_name: clusterName(cluster) }
   const given = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
   return ['-D', dataDirectoryOf(cluster), ...given, ...flags]
 }

@@ -23,7 +23,7 @@ const UNAVAILABLE =
 /** It took too long, by itself or with its transaction. */
 const STATEMENT_ENDED = /^(57014|55P03|P2024|P2028)$/
 const UNAVAILABLE_MESSAGE =
-  /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|can't reach database server|server closed the connection|unable to start a transaction|query read timeout/i
+  /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|can't reach database server|server closed the connection|unable to start a transaction|query read timeout|connect ENOENT/i
 
 /** The codes of an error and of what caused it. */
 function codesOf(error: unknown): string[] {

@@ -42,7 +42,7 @@ it('a page that leaves an EventSource to itself gets every event once and in ord
   await page.goto(frontend.origin)
   await send(page, server, LOGIN, { input: { identifier: EMAIL, password: PASSWORD, tokenDelivery: 'COOKIE' } })
 
-  const proxy = await startTcpProxy({ hostname: '127.0.0.1', port: Number(new URL(server.url).port) })
+  const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
   const source = await page.evaluateHandle(
     (url) => {
       const seen = { ids: [] as string[], connections: 0 }

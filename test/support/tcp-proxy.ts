@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type NetConnectOpts, type Socket } from 'node:net'
 import { onTestFinished } from 'vitest'
 
 export interface TcpProxy {
@@ -7,18 +7,24 @@ export interface TcpProxy {
   /** Nothing gets through, and what was open breaks. */
   cut(): void
   restore(): void
+  /** How many have tried to get through in vain. */
+  refused(): number
   /** What is open stays so, and carries nothing more; what is opened from now on does. */
   silence(): void
 }
 
 /** A way to a server that can be cut without harm to those who take another. It ends with the test. */
-export async function startTcpProxy(target: { hostname: string; port: number }): Promise<TcpProxy> {
+export async function startTcpProxy(target: NetConnectOpts): Promise<TcpProxy> {
   const sockets = new Set<Socket>()
   const silent = new Set<Socket>()
   let isCut = false
+  let refused = 0
   const server = createServer((incoming) => {
-    if (isCut) return void incoming.destroy()
-    const outgoing = connect(target.port, target.hostname)
+    if (isCut) {
+      refused += 1
+      return void incoming.destroy()
+    }
+    const outgoing = connect(target)
     for (const [socket, other] of [
       [incoming, outgoing],
       [outgoing, incoming],
@@ -46,6 +52,7 @@ export async function startTcpProxy(target: { hostname: string; port: number }):
   return {
     port: (server.address() as AddressInfo).port,
     cut,
+    refused: () => refused,
     restore: () => {
       isCut = false
     },

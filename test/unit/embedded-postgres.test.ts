@@ -1,12 +1,30 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  linkSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { type EmbeddedPostgres, startEmbeddedPostgres, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
+import {
+  type EmbeddedPostgres,
+  runningPostgresUrl,
+  startEmbeddedPostgres,
+  THROWAWAY_FLAGS,
+} from '../../src/infra/embedded-postgres.js'
+import { connectPostgres, isDatabaseUnavailable } from '../../src/infra/postgres.js'
 import type { Log } from '../../src/ports.js'
 
 // Each start is a program of its own, on a machine that may be busy.
@@ -47,8 +65,8 @@ afterEach(async () => {
   rmSync(dataDir, { recursive: true })
 })
 
-async function start(flags: readonly string[] = []): Promise<EmbeddedPostgres> {
-  const database = await startEmbeddedPostgres(dataDir, SILENT, { flags })
+async function start(flags: readonly string[] = [], log = SILENT): Promise<EmbeddedPostgres> {
+  const database = await startEmbeddedPostgres(dataDir, log, { flags })
   databases.push(database)
   return database
 }
@@ -113,21 +131,21 @@ describe('the embedded database', () => {
     const first = await start()
     await query(first.url, 'CREATE TABLE note AS SELECT 42 AS answer')
     await first.stop()
-    await expect(query(first.url, 'SELECT 1')).rejects.toThrow('ECONNREFUSED')
+    await expect(query(first.url, 'SELECT 1')).rejects.toThrow('ENOENT')
 
     const second = await start()
     expect(await query(second.url, 'SELECT answer FROM note')).toEqual([{ answer: 42 }])
   })
 
-  it('asks for a password that only the owner of the file can read, and listens on loopback alone', async () => {
+  it('asks for a password that only the owner of the file can read, and listens in a directory of its owner alone', async () => {
     const { url } = await start(THROWAWAY_FLAGS)
     expect(statSync(join(dataDir, 'postgres.password')).mode & 0o777).toBe(0o600)
     expect(statSync(join(dataDir, 'postgres')).mode & 0o777).toBe(0o700)
     const wrong = new URL(url)
     wrong.password = 'wrong'
     await expect(query(wrong.href, 'SELECT 1')).rejects.toThrow('password authentication failed')
-    expect(await query(url, 'SHOW listen_addresses')).toEqual([{ listen_addresses: '127.0.0.1' }])
-    expect(await query(url, 'SHOW unix_socket_directories')).toEqual([{ unix_socket_directories: '' }])
+    expect(await query(url, 'SHOW listen_addresses')).toEqual([{ listen_addresses: '' }])
+    expect(await query(url, 'SHOW unix_socket_directories')).toEqual([{ unix_socket_directories: '.' }])
     expect(await query(url, 'SHOW fsync')).toEqual([{ fsync: 'off' }])
   })
 
@@ -147,7 +165,7 @@ describe('the embedded database', () => {
     await vi.waitFor(() => expect(reported.length).toBeGreaterThan(atTheRefusal))
   })
 
-  it('is started again on the same port when PostgreSQL is killed', async () => {
+  it('is started again in the same place when PostgreSQL is killed', async () => {
     const { url } = await start()
     await query(url, 'CREATE TABLE note AS SELECT 42 AS answer')
     process.kill(postmasterPid(), 'SIGKILL')
@@ -168,6 +186,105 @@ describe('the embedded database', () => {
     const second = await start(THROWAWAY_FLAGS)
     expect(await query(second.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }])
     expect(impostor.signalCode).toBe(null)
+  })
+})
+
+describe('the embedded database, in trouble,', () => {
+  it('is started again and again until that works', async () => {
+    const failures: string[] = []
+    const { url } = await start(THROWAWAY_FLAGS, {
+      ...SILENT,
+      error: (_fields, message) => void failures.push(message),
+    })
+    const file = join(dataDir, 'postgres', 'postgresql.conf')
+    renameSync(file, `${file}.away`)
+    process.kill(postmasterPid(), 'SIGKILL')
+    await vi.waitFor(() => expect(failures.join()).toContain('cannot be started again'), 60_000)
+    renameSync(`${file}.away`, file)
+    await vi.waitFor(async () => expect(await query(url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]), 60_000)
+  })
+
+  it('ends at once while it is to be started again', async () => {
+    const failures: string[] = []
+    const database = await start(THROWAWAY_FLAGS, { ...SILENT, error: (_, message) => void failures.push(message) })
+    rmSync(join(dataDir, 'postgres', 'postgresql.conf'))
+    process.kill(postmasterPid(), 'SIGKILL')
+    await vi.waitFor(() => expect(failures.join()).toContain('cannot be started again'), 60_000)
+    await database.stop()
+    databases.splice(0)
+    rmSync(join(dataDir, 'postgres'), { recursive: true })
+  })
+
+  it('is taken for away, rather than for a fault, while its socket is gone', async () => {
+    const { url, stop } = await start(THROWAWAY_FLAGS)
+    const db = connectPostgres({ url, poolSize: 2, log: SILENT, onQuery: () => undefined })
+    await stop()
+    for (const ask of [
+      () => db.sql('SELECT 1', []),
+      () => db.prisma.user.findFirst(),
+      () => db.transaction(async () => 1),
+    ])
+      expect(isDatabaseUnavailable(await ask().catch((error) => error))).toBe(true)
+    await db.close()
+  })
+
+  it('is also reached in a directory whose path is too long for a socket', async () => {
+    const parent = dataDir
+    dataDir = join(parent, 'd'.repeat(120))
+    const { url } = await start(THROWAWAY_FLAGS)
+    expect(await query(url, 'SELECT 1 AS one')).toEqual([{ one: 1 }])
+    expect(await query((await runningPostgresUrl(dataDir)) ?? '', 'SELECT 1 AS one')).toEqual([{ one: 1 }])
+    await databases.pop()?.stop()
+    dataDir = parent
+  })
+})
+
+/** Left by a postmaster that was killed, for the next start to look at. */
+async function stopUncleanly(): Promise<{ pidFile: string; uid: number; gid: number }> {
+  const database = await start(THROWAWAY_FLAGS)
+  const pidFile = join(dataDir, 'postgres', 'postmaster.pid')
+  const content = readFileSync(pidFile, 'utf8')
+  const { uid, gid } = statSync(join(dataDir, 'postgres'))
+  await database.stop()
+  databases.splice(0)
+  writeFileSync(pidFile, content, { mode: 0o600 })
+  chownSync(pidFile, uid, gid)
+  return { pidFile, uid, gid }
+}
+
+/** Another account has to be there, and only root can be one. */
+describe.runIf(process.platform === 'linux' && process.getuid?.() === 0)('what another account does', () => {
+  const nameOf = (cluster: string) => `portcullis-${statSync(cluster).dev}-${statSync(cluster).ino}`
+
+  async function callItself(name: string, account: { uid: number; gid: number }): Promise<ChildProcess> {
+    const impostor = spawn('sleep', ['600'], { ...account, argv0: name })
+    children.push(impostor)
+    await once(impostor, 'spawn')
+    return impostor
+  }
+
+  it('does not stop the start by a process with the name of the database', async () => {
+    const { uid, gid } = await stopUncleanly()
+    const name = nameOf(join(dataDir, 'postgres'))
+    const foreign = await callItself(`postgres: ${name}`, { uid: uid + 1, gid: gid + 1 })
+    const neighbour = await callItself(`postgres: ${name}1: checkpointer`, { uid, gid })
+    const { url } = await start(THROWAWAY_FLAGS)
+    expect(await query(url, 'SELECT 1 AS one')).toEqual([{ one: 1 }])
+    for (const { exitCode, signalCode } of [foreign, neighbour]) expect([exitCode, signalCode]).toEqual([null, null])
+  })
+
+  it.each([
+    ['a symbolic link to it', symlinkSync],
+    ['another name of it', linkSync],
+  ])('does not make the server write to a file of root, by %s', async (_, link) => {
+    const { pidFile } = await stopUncleanly()
+    const file = join(dataDir, 'file-of-root')
+    writeFileSync(file, 'of root')
+    rmSync(pidFile)
+    link(file, pidFile)
+    await expect(start(THROWAWAY_FLAGS)).rejects.toThrow(`${pidFile} is not what PostgreSQL has written`)
+    expect(readFileSync(file, 'utf8')).toBe('of root')
+    rmSync(pidFile)
   })
 })
 
