@@ -39,6 +39,7 @@ export interface Urls {
 
 const MIGRATIONS = fileURLToPath(new URL('../prisma/migrations', import.meta.url))
 const OWNER_ONLY = 0o600
+const OWNER_ONLY_DIRECTORY = 0o700
 const MIN_SECRET_BYTES = 32
 
 /** Without Redis nothing would tell one process what another has changed: every request asks the database. */
@@ -53,7 +54,7 @@ async function secretKeysOf({ secretKeys, dataDir }: Config): Promise<readonly s
   if (secretKeys) return secretKeys
   const file = join(dataDir, 'secret.key')
   if (!existsSync(file)) {
-    await mkdir(dataDir, { recursive: true })
+    await mkdir(dataDir, { recursive: true, mode: OWNER_ONLY_DIRECTORY })
     // Whole or not at all, whoever is killed meanwhile; of several that start at once, the first one's.
     const draft = `${file}.${randomUUID()}`
     await writeFile(draft, randomBytes(48).toString('base64url'), { mode: OWNER_ONLY, flush: true })

@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, statSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -51,4 +51,12 @@ test('A secret.key that holds no secret, as a full disk leaves it, is not used',
   writeFileSync(join(DATA_DIR, 'secret.key'), '')
   const start = startApp({ env: { DATA_DIR, SECRET_KEY: '' } })
   await expect(start).rejects.toThrow('secret.key does not hold a secret: restore or remove it')
+})
+
+test('A data directory that the server makes is its own alone', async () => {
+  const parent = mkdtempSync(join(tmpdir(), 'portcullis-secret-'))
+  onTestFinished(() => rm(parent, { recursive: true }))
+  const DATA_DIR = join(parent, 'new')
+  await expect(startApp({ env: { DATA_DIR, SECRET_KEY: '' } })).rejects.toThrow('was stored under a SECRET_KEY')
+  expect(statSync(DATA_DIR).mode & 0o777).toBe(0o700)
 })
