@@ -149,7 +149,7 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
   const applied = await applyTo(url, log)
   if (applied.length > 0) log.info({ applied }, 'The database was migrated')
   const execute = (text: string, values?: unknown[]) => db.pool.query(text, values)
-  const jobs = createJobs({ execute, log })
+  const jobs = createJobs({ execute, isOutage: isDatabaseUnavailable, log })
 
   const { smtpUrl, from } = config.mail
   const smtp = smtpUrl ? begun(createSmtpMailer(smtpUrl, from), (each) => each.close()) : null

@@ -3,12 +3,15 @@ import type { Jobs, Log, Mailer, Sql } from '../ports.js'
 import type { BreachCheck } from '../services/breaches.js'
 import { byServer } from '../services/client.js'
 import type { Services } from '../services/index.js'
+import { createOutageLog } from '../services/outages.js'
 
 type Row = Record<string, unknown>
 
 interface Deps {
   /** Runs a statement of pg-boss on the shared pool. */
   execute: (text: string, values?: unknown[]) => Promise<{ rows: Row[] }>
+  /** Whether the error says that the database is away. */
+  isOutage: (error: unknown) => boolean
   log: Log
 }
 
@@ -39,16 +42,34 @@ type Queue = keyof typeof QUEUES
 const isKept = (name: string) => name === 'send-email' || name === 'mail-request'
 
 /** Work that leaves the process: pg-boss queues in the same database, so that a job commits with what caused it. */
-export function createJobs({ execute, log }: Deps) {
+export function createJobs({ execute, isOutage, log }: Deps) {
+  const outage = createOutageLog(
+    (error) => log.error({ err: error }, 'The job queue failed'),
+    () => log.info({}, 'The job queue works again'),
+  )
+  /** An outage is seen here: pg-boss hands on its errors as something else, one for each worker. */
+  async function executeSql(text: string, values?: unknown[]) {
+    const succeeded = outage.attempt()
+    try {
+      const result = await execute(text, values)
+      succeeded()
+      return result
+    } catch (error) {
+      if (isOutage(error)) outage.failed(error)
+      throw error
+    }
+  }
   const boss = new PgBoss({
-    db: { executeSql: execute },
+    db: { executeSql },
     schema: SCHEMA,
     superviseIntervalSeconds: SUPERVISE_SECONDS,
     monitorIntervalSeconds: SUPERVISE_SECONDS,
   })
   const workers = new Map<Queue, string[]>()
   let isRunning = false
-  boss.on('error', (error) => log.error({ err: error }, 'The job queue failed'))
+  boss.on('error', (error) => {
+    if (!outage.isFailing()) log.error({ err: error }, 'The job queue failed')
+  })
 
   async function createQueue(name: Queue): Promise<void> {
     const deadLetter = `${name}.dead`

@@ -5,6 +5,7 @@ import type { AuditEvent } from '../generated/prisma/client.js'
 import type { EventBus, Log } from '../ports.js'
 import type { Audit } from './audit.js'
 import type { AuditFilter } from './audit-pages.js'
+import { createOutageLog } from './outages.js'
 
 interface Deps {
   audit: Audit
@@ -58,6 +59,14 @@ export function createFeed({ audit, bus, log }: Deps) {
   let subscribers = 0
   const waiting = new Set<() => void>()
   const listeners = new Set<(event: AuditEvent) => void>()
+  const outage = createOutageLog(
+    (error) => log.warn({ err: error }, 'The event feed could not be read'),
+    () => log.info({}, 'The event feed is read again'),
+  )
+  const outageOfReplays = createOutageLog(
+    (error) => log.warn({ err: error }, 'Subscriptions wait for the audit log, which cannot be read'),
+    () => log.info({}, 'Subscriptions read the audit log again'),
+  )
 
   async function advance(): Promise<void> {
     await audit.seal()
@@ -80,9 +89,10 @@ export function createFeed({ audit, bus, log }: Deps) {
     following = following
       .then(() => {
         isAwaited = false
-        return advance()
+        const succeeded = outage.attempt()
+        return advance().then(succeeded)
       })
-      .catch((error) => log.warn({ err: error }, 'The event feed could not be read'))
+      .catch(outage.failed)
     return following
   }
 
@@ -131,13 +141,13 @@ export function createFeed({ audit, bus, log }: Deps) {
       await follow()
       let position = after
       while (!signal.aborted) {
-        const page = await since(position, filter).catch((error) => {
-          log.warn({ err: error }, 'A subscription waits for the audit log, which cannot be read')
-        })
+        const succeeded = outageOfReplays.attempt()
+        const page = await since(position, filter).catch(outageOfReplays.failed)
         if (!page) {
           await sleep(RETRY_MS, undefined, { signal }).catch(() => {})
           continue
         }
+        succeeded()
         const { events, upTo } = page
         for (const event of events) {
           if (signal.aborted) return

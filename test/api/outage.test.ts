@@ -19,6 +19,8 @@ import { freePort, hasRedis, startRedis } from '../support/redis-server.js'
 import { type Result, serverSentEvents } from '../support/streams.js'
 
 const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
+/** So many that each who tries has done so several times. */
+const TRIES = 30
 /** More than the buffers between two sockets take, so that the server has to wait for the reader in the midst of it. */
 const EVENTS = 4000
 const FILL = `
@@ -46,7 +48,7 @@ test('A subscription that replays outlives an outage of the database, without a 
       variables: { after: edges[0]?.cursor },
     }),
   })
-  const isWaiting = () => server.log.lines.some((line) => line.includes('waits for the audit log'))
+  const isWaiting = () => server.log.lines.some((line) => line.includes('wait for the audit log'))
   const numbers: number[] = []
   let restored: Promise<void> | undefined
   for await (const { result } of serverSentEvents(response) as AsyncGenerator<{ result?: Result }>) {
@@ -61,6 +63,23 @@ test('A subscription that replays outlives an outage of the database, without a 
   await restored
   expect(numbers).toEqual(Array.from({ length: EVENTS }, (_, index) => index + 1))
   server.log.problems.length = 0
+})
+
+test('An outage of the database is told of once by each who notices, and once more when it is over', async () => {
+  const app = await startApp()
+  const proxy = await startDatabaseProxy(app.installation.databaseUrl)
+  const server = await startApp({ env: { DATABASE_URL: proxy.url }, beside: app })
+  const linesWith = (text: string) => server.log.lines.filter((line) => line.includes(text)).length
+  proxy.cut()
+  await eventually(() => linesWith('The event feed could not be read')).toBe(1)
+  await eventually(() => linesWith('The job queue failed')).toBe(1)
+  await eventually(proxy.refused).toBeGreaterThan(TRIES)
+  proxy.restore()
+  await eventually(() => linesWith('The event feed is read again')).toBe(1)
+  await eventually(() => linesWith('The job queue works again')).toBe(1)
+  expect(linesWith('The event feed could not be read')).toBe(1)
+  expect(linesWith('The job queue failed')).toBe(1)
+  server.log.hush(/The job queue failed/)
 })
 
 test('Connections to the database that go silent are given up, and others take their place', async () => {
