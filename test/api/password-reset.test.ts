@@ -197,3 +197,15 @@ describe('resetting the password', () => {
     expect(await reset({ token })).toEqual(INVALID_TOKEN)
   })
 })
+
+test("of an address that only waits for its verification makes an account with nobody's words", async () => {
+  const email = 'contested.reset@example.com'
+  const words = { username: 'mallory', displayName: 'Ask Mallory before you pay', timezone: 'Pacific/Kiritimati' }
+  await app.register({ email, password: PASSWORD, ...words })
+  expectType(await reset({ token: (await obtainProof(email)).token }), 'ResetPasswordSuccess')
+  const login = expectType(await logIn(email, NEXT_PASSWORD), 'LoginSuccess')
+  expect(login.authentication.user).toMatchObject({ username: null, displayName: 'contested.reset', timezone: 'UTC' })
+  expectType(await logIn('mallory', PASSWORD), 'InvalidCredentialsError')
+  // The name is free again.
+  await app.newUser({ username: 'mallory' })
+})

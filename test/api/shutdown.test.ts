@@ -132,6 +132,9 @@ test('For SHUTDOWN_DELAY the server still answers, and says that it goes: to bal
   const answer = await fetch(`${url}/health/live`)
   expect(answer.status).toBe(200)
   expect(answer.headers.get('connection')).toBe('close')
+  expect(await server.exited).toBe(0)
+})
+
 test.runIf(process.platform === 'linux')('A server whose log finds no space serves, and ends on SIGTERM', async () => {
   const { databaseUrl, remove } = await createInstallation()
   onTestFinished(remove)

@@ -58,7 +58,8 @@ async function expectTakenByOwner(at: TestApp, email: string, exchangeToken: str
   const { token } = proofOf(await at.mail(email, SUBJECTS.reset))
   const reset = { token, newPassword: NEXT_PASSWORD }
   expectType(await at.anonymous.call(ResetPasswordDocument, { input: reset }), 'ResetPasswordSuccess')
-  expectType(await logIn(at, { email, password: NEXT_PASSWORD }), 'LoginSuccess')
+  const { authentication } = expectType(await logIn(at, { email, password: NEXT_PASSWORD }), 'LoginSuccess')
+  expect(authentication.user.displayName).toBe(email.split('@')[0])
 }
 
 describe.each(['owner first', 'attacker first'] as const)('two register one address, the %s', (order) => {
@@ -167,7 +168,8 @@ describe('an account that can be used before its address is proven', () => {
   test.each(['its own mail', 'a mail that is sent again'])(
     'loses its password and its sessions to an owner who has registered as well, by %s',
     async (which) => {
-      const { email, password } = await open.register({ email: newAddress(), password: MALLORYS })
+      const words = { displayName: 'Ask Mallory before you pay' }
+      const { email, password } = await open.register({ email: newAddress(), password: MALLORYS, ...words })
       const { authentication } = expectType(await logIn(open, { email, password }), 'LoginSuccess')
       const { accessToken, refreshToken } = authentication
       const socket = await openSocket(open.url, { token: accessToken })
