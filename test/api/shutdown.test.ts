@@ -124,7 +124,7 @@ test('What was answered during the shutdown is there after the next start', asyn
 })
 
 test('For SHUTDOWN_DELAY the server still answers, and says that it goes: to balancers, and on each connection', async () => {
-  const server = startProcess(processEnv({ DATA_DIR: makeDataDir(), SHUTDOWN_DELAY: '5s' }))
+  const server = startProcess(processEnv({ DATA_DIR: makeDataDir(), SHUTDOWN_DELAY: '15s' }))
   const url = await server.ready
   server.kill('SIGTERM')
   const ready = () => fetch(`${url}/health/ready`)

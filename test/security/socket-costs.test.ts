@@ -117,6 +117,7 @@ test('While the database is away a connection with a token is told to come again
   expect(await socket.closing).toEqual({ code: 1013, reason: 'Try again later' })
   expect(server.log.lines.filter((line) => line.includes('A WebSocket was turned away'))).toHaveLength(1)
   proxy.restore()
+  server.log.hush(/job queue|event feed/)
 })
 
 test('An upgrade with very many headers is refused: they would be kept for as long as the connection', async () => {
