@@ -89,7 +89,7 @@ const shape = {
   MAX_SUBSCRIPTIONS_PER_USER: integer(50, 1, 1_000_000),
   OPERATION_TIMEOUT: duration('15s', 100),
   REQUEST_TIMEOUT: duration('15s', 100),
-  SHUTDOWN_DELAY: duration('2s', 0),
+  SHUTDOWN_DELAY: duration('2s', 0).refine((value) => value <= 3_600_000, 'must be at most 1h'),
   PERSISTED_OPERATIONS: persistedOperations.optional(),
   HASH_QUEUE_LENGTH: integer(200, 1, 100_000),
   CRON_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),

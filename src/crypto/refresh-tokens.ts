@@ -3,18 +3,20 @@ import { deriveKey, hmac, isEqual, open, randomToken, seal } from './secrets.js'
 
 // A refresh token is `<family handle><secret>`: a handle that stays the same over the life of a session, so that calls can be
 // counted per session before any look-up, and 256 fresh bits on each rotation. Both are opaque to the client. The handle is
-// random with a keyed tag, which tells a session of ours from a handle that a client has made up.
+// random, with keyed tags: of the account, and of the whole, which tells it from what a client has made up.
 const FAMILY_CHARACTERS = 24
-const RANDOM_BYTES = 10
+const RANDOM_BYTES = 4
+const OWNER_BYTES = 6
 const TAG_BYTES = 8
 const TOKEN = /^[A-Za-z0-9_-]{67}$/
 
-const tagOf = (key: Buffer, random: Buffer): Buffer => hmac(key, random.toString('base64url')).subarray(0, TAG_BYTES)
+const tagOf = (key: Buffer, message: string, bytes: number): Buffer => hmac(key, message).subarray(0, bytes)
 
 /** The first token of a new family. */
-export function firstRefreshToken(key: Buffer): string {
-  const random = randomBytes(RANDOM_BYTES)
-  return Buffer.concat([random, tagOf(key, random)]).toString('base64url') + randomToken()
+export function firstRefreshToken(key: Buffer, userId: string): string {
+  const named = Buffer.concat([randomBytes(RANDOM_BYTES), tagOf(key, `user:${userId}`, OWNER_BYTES)])
+  const tag = tagOf(key, named.toString('base64url'), TAG_BYTES)
+  return Buffer.concat([named, tag]).toString('base64url') + randomToken()
 }
 
 /** The next token of the family. */
@@ -22,12 +24,14 @@ export const successorOf = (token: string): string => token.slice(0, FAMILY_CHAR
 
 export const isRefreshTokenShaped = (token: string): boolean => TOKEN.test(token)
 
-/** Whether the family is one of ours. Says nothing of the token itself. */
-export function isOfOurFamily(token: string, keys: readonly Buffer[]): boolean {
-  if (!isRefreshTokenShaped(token)) return false
+/** What names the account of a family of ours, for limits; null for any other. Says nothing of the token itself. */
+export function ownerOf(token: string, keys: readonly Buffer[]): string | null {
+  if (!isRefreshTokenShaped(token)) return null
   const handle = Buffer.from(token.slice(0, FAMILY_CHARACTERS), 'base64url')
-  const [random, tag] = [handle.subarray(0, RANDOM_BYTES), handle.subarray(RANDOM_BYTES)]
-  return keys.some((key) => isEqual(tagOf(key, random), tag))
+  const named = handle.subarray(0, RANDOM_BYTES + OWNER_BYTES)
+  const tag = handle.subarray(RANDOM_BYTES + OWNER_BYTES)
+  const isOurs = keys.some((key) => isEqual(tagOf(key, named.toString('base64url'), TAG_BYTES), tag))
+  return isOurs ? named.subarray(RANDOM_BYTES).toString('base64url') : null
 }
 
 /** Names the family without revealing anything that could be presented. */

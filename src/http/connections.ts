@@ -13,6 +13,8 @@ const closing = new WeakSet<Socket>()
 export function linger(socket: Socket): void {
   if (socket.destroyed || closing.has(socket)) return
   closing.add(socket)
+  // Nothing of it is read as requests: they would pile up unanswered, and to give them all up in the end takes seconds.
+  socket.removeAllListeners('data').on('data', () => undefined)
   socket.end()
   socket.resume()
   const timer = setTimeout(() => socket.destroy(), LINGER_MS)
@@ -87,6 +89,10 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
       // What came in one piece is read to its end, also when the connection was closed in the midst of it.
       if (!waiting || socket.destroyed || closing.has(socket)) return false
       waiting.last = response
+      // An idle connection holds nothing of its last request.
+      response.once('close', () => {
+        if (waiting.last === response) delete waiting.last
+      })
       if (response.socket) return true
       const { queued } = waiting
       queued.add(response)

@@ -128,7 +128,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
     throw tooManyOperations(operations)
   }
 
-  async function plan({ streams, ...begun }: Begun, params: SubscribePayload, ticket: OpenTicket) {
+  async function plan({ socket }: Extra, begun: Begun, params: SubscribePayload, ticket: OpenTicket) {
     const { schema, parse, validate, execute, subscribe } = graphql.getEnveloped({ params } as never)
     const { persistedOperations } = graphql
     const document = parse(persistedOperations ? persistedDocument(persistedOperations, params) : params.query)
@@ -136,14 +136,18 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
     if (invalid.length > 0) return invalid.map(maskError)
     const operation = getOperationAST(document, params.operationName)
     if (!operation) return [maskError(new GraphQLError('Name the operation to execute.'))]
+    const contextValue = await contextOf(begun, ticket)
+    // The password was changed since: the client connects again with a new token.
+    if (begun.accessToken && !contextValue.viewer && begun.unanswered.size === 0)
+      socket.close(CloseCode.Unauthorized, 'Unauthorized')
     return {
       isAnswered: operation.operation !== 'subscription',
       schema,
       document,
       operationName: params.operationName,
       variableValues: declaredOf(document, params.operationName, params.variables),
-      contextValue: await contextOf(begun, ticket),
-      rootValue: { execute, subscribe, ticket, streams } as Plan,
+      contextValue,
+      rootValue: { execute, subscribe, ticket, streams: begun.streams } as Plan,
     }
   }
 
@@ -180,7 +184,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
       let ticket: OpenTicket | undefined
       try {
         ticket = admit(begun)
-        const planned = await plan(begun, params, ticket)
+        const planned = await plan(extra, begun, params, ticket)
         if (Array.isArray(planned)) ticket.end()
         else if (planned.isAnswered) begun.unanswered.add(params)
         return planned

@@ -51,8 +51,7 @@ interface ServerContext {
 const acceptsStream = ({ request }: Exchange) =>
   /text\/event-stream|(text|\*)\/\*/.test(request.headers.accept ?? '*/*')
 
-/** Whether it names streams: a refusal says by its status then that there is none. */
-/** Whether the client can read nothing else. */
+/** Whether the client reads nothing else: a refusal says by its status then that there is no stream. */
 const asksForStream = ({ request: { headers } }: Exchange) =>
   headers.accept?.includes('text/event-stream') === true && !/json|\*/.test(headers.accept)
 

@@ -36,7 +36,7 @@ export function clusterName(cluster: string): string {
  */
 export async function endOrphans(cluster: string): Promise<void> {
   const [pid] = withPidFile(cluster, readLines) ?? []
-  if (pid === undefined) return
+  if (pid === undefined) return rmSync(join(cluster, `${SOCKET}.lock`), { force: true })
   const postmaster = Number(pid)
   const isPostmasterGone = () => !processesOf(cluster).includes(postmaster)
   const isAllGone = () => processesOf(cluster).length === 0

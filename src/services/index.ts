@@ -169,7 +169,7 @@ export function createServices(deps: ServiceDeps) {
     links,
     getUnusableHash,
     quotas: createMailQuotas({ clock, keys: keys('mail-quota') }),
-    verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
+    emptyLifetimeMs: Math.max(lifetimes.EMAIL_VERIFICATION, lifetimes.PASSWORD_RESET),
   })
   const passwords = createPasswords({
     ...mailed,

@@ -45,7 +45,8 @@ export type Purged = Record<keyof typeof EXPIRIES | 'auditEvents' | 'signingKeys
 const BATCH = 1000
 const remove = ({ table, condition }: Expiry) => `
   WITH gone AS (
-    DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE ${condition} LIMIT ${BATCH})) RETURNING 1)
+    DELETE FROM ${table}
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE ${condition} LIMIT ${BATCH})) AND ${condition} RETURNING 1)
   SELECT count(*)::int AS count FROM gone`
 
 export function createMaintenance({ db, clock, log, checkpoints, storedKeys, auditRetentionMs }: Deps) {

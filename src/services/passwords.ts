@@ -105,11 +105,12 @@ export function createPasswords(deps: Deps) {
     await authentications.assertSigner()
     const { ended, refreshToken } = await db.transaction(async (tx) => {
       if (!(await replace(tx, user.id, passwordHash, accepted))) throw new InvalidCredentialsError()
+      await throttle.clearSession(tx, session.id)
       const ended = await sessions.end(tx, client, user.id, 'PASSWORD_CHANGED', { except: session.id })
       const metadata = { terminatedSessions: ended.length }
       await audit.record(tx, client, { type: 'PASSWORD_CHANGED', userId: user.id, sessionId: session.id, metadata })
       await mails.send(tx, user, 'password-changed', originOf(client, clock.now()))
-      return { ended, refreshToken: await sessions.reissue(tx, session.id) }
+      return { ended, refreshToken: await sessions.reissue(tx, session) }
     })
     const [freshUser, freshSession] = await Promise.all([records.freshUser(user.id), records.freshSession(session.id)])
     const authentication = await authentications.issue(freshUser ?? user, freshSession ?? session, refreshToken)

@@ -1,5 +1,5 @@
 import type { KeyRing } from '../crypto/key-ring.js'
-import { isOfOurFamily } from '../crypto/refresh-tokens.js'
+import { ownerOf } from '../crypto/refresh-tokens.js'
 import type { Log, RateLimitStore, RateLimitVerdict } from '../ports.js'
 import type { RateLimits as Limits, RateLimit, RateLimitSubject } from '../rate-limits.js'
 import type { Audit } from './audit.js'
@@ -39,18 +39,19 @@ export function createRateLimits({ limits, limiter, audit, db, log, keys }: Deps
 
   return {
     /**
-     * Counts one call of a root field against its own limits and the general ones. What is limited by session has no other
-     * limit, where a refresh token shows the session: else anybody who shares its address could keep it from being renewed
-     * and signed out. Null: the call is not limited.
+     * Counts one call of a root field against its own limits and the general ones. Where a limit is by session, a refresh token
+     * of ours shows whose call it is, signed in or not: else anybody who shares its address could keep the session from being
+     * renewed and signed out. Null: the call is not limited.
      */
     async consume(field: string, { subjectOf, isSignedIn, refreshToken }: Caller): Promise<RateLimitVerdict | null> {
       if (!limits) return null
       const own = limits[field] ?? []
-      const isOfSession =
-        refreshToken != null && own.some(({ by }) => by === 'session') && isOfOurFamily(refreshToken, keys.all)
-      const general = isSignedIn ? 'authenticated' : 'anonymous'
-      const others = isOfSession ? [] : (limits[general] ?? [])
-      return limiter.consume([...own.map(keyed(field, subjectOf)), ...others.map(keyed(general, subjectOf))])
+      const isBySession = own.some(({ by }) => by === 'session')
+      const owner = isBySession && refreshToken != null ? ownerOf(refreshToken, keys.all) : null
+      const general = isSignedIn || owner !== null ? 'authenticated' : 'anonymous'
+      const whose: SubjectOf = owner === null ? subjectOf : () => owner
+      const others = (limits[general] ?? []).map(keyed(general, whose))
+      return limiter.consume([...own.map(keyed(field, subjectOf)), ...others])
     },
 
     /** Records that a call was refused, though not every single one. */

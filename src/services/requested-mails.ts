@@ -27,7 +27,8 @@ interface Deps {
   links: Links
   oneTimeTokens: OneTimeTokens
   getUnusableHash: UnusableHash
-  verificationLifetimeMs: number
+  /** Of a registration without a password: no shorter than that of any mail about it. */
+  emptyLifetimeMs: number
 }
 
 /** One request that is being carried out. */
@@ -95,21 +96,24 @@ export function createRequestedMails(deps: Deps) {
 
   /**
    * A mail that was asked for by the address alone belongs to none of the several registrations that share it: what it
-   * confirms is a registration without a password. It is kept for the next one.
+   * confirms is a registration without a password, of the address as it was spelt there. It is kept for the next one.
    */
   async function withoutPassword({ tx, client, at }: Errand, email: string, passwordHash: string): Promise<UserRecord> {
     const { prisma } = tx
     const now = clock.now()
     const emailNormalized = normalizeEmail(email)
     const data = {
-      email,
-      pendingUntil: new Date(now.getTime() + deps.verificationLifetimeMs),
+      pendingUntil: new Date(now.getTime() + deps.emptyLifetimeMs),
       registeredFrom: plainOriginOf(client, at),
     }
-    const where = { emailNormalized, pendingUntil: { not: null }, passwordHistory: { none: {} } }
+    const where = { email, emailNormalized, pendingUntil: { not: null }, passwordHistory: { none: {} } }
     const earlier = await prisma.user.findFirst({ where, select: { id: true } })
-    if (earlier) await prisma.user.updateMany({ where: { id: earlier.id }, data })
-    const fresh = { ...data, emailNormalized, passwordHash, passwordChangedAt: now, createdAt: now }
+    if (earlier) {
+      const { count } = await prisma.user.updateMany({ where: { id: earlier.id, pendingUntil: { not: null } }, data })
+      // Tried again, the job finds the account.
+      if (count === 0) throw new Error('The registration was confirmed meanwhile')
+    }
+    const fresh = { ...data, email, emailNormalized, passwordHash, passwordChangedAt: now, createdAt: now }
     const { id } = earlier ?? (await prisma.user.create({ data: fresh, select: { id: true } }))
     return accounts.findById(tx, id)
   }

@@ -131,7 +131,7 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
         endedAt: null,
         endReason: null,
       }
-      const refreshToken = firstRefreshToken(keys.current)
+      const refreshToken = firstRefreshToken(keys.current, input.userId)
       const [row] = await tx.sql<Opened>(OPEN, [
         ...[session.id, session.userId, session.deviceName, session.deviceType, session.browser, session.os],
         ...[session.userAgent, session.deviceFingerprint, session.ipAddress, session.city, session.country],
@@ -151,9 +151,9 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
     },
 
     /** Gives a session a refresh token of a new family; its earlier ones are no longer known. Throws when it has ended. */
-    async reissue(tx: Transaction, sessionId: string): Promise<string> {
+    async reissue(tx: Transaction, { id: sessionId, userId }: SessionRecord): Promise<string> {
       const now = clock.now()
-      const refreshToken = firstRefreshToken(keys.current)
+      const refreshToken = firstRefreshToken(keys.current, userId)
       // A rotation holds the lock that this waits for until its successor can be seen; a later one finds no token of its own.
       const data = { lastRotationAt: now, lastActivityAt: now }
       const { count } = await tx.prisma.session.updateMany({ where: { id: sessionId, endedAt: null }, data })

@@ -42,6 +42,8 @@ const COUNT_IN_SESSION = `
   ON CONFLICT (key) DO UPDATE SET failures = t.failures + 1, last_failure_at = $3::timestamptz
   RETURNING failures`
 
+const CLEAR_SESSION = 'DELETE FROM login_throttles WHERE key = $1::text'
+
 // What was counted while the address had no account.
 const ADOPT = 'UPDATE login_throttles SET key = $2::text, user_id = $3::uuid WHERE key = $1::text'
 
@@ -92,6 +94,10 @@ export function createThrottle({ clock, audit, mailRequests, keys, threshold, du
       const [row] = await tx.sql<{ failures: number }>(COUNT_IN_SESSION, [`session:${sessionId}`, userId, clock.now()])
       return row?.failures ?? 0
     },
+
+    /** Forgets the wrong passwords of who knew the right one in the end. */
+    clearSession: async (tx: Transaction, sessionId: string): Promise<void> =>
+      void (await tx.sql(CLEAR_SESSION, [`session:${sessionId}`])),
 
     /** Forgets the failures. Records ACCOUNT_UNLOCKED when that ends a lock; returns whether it did. */
     async clear(tx: Transaction, client: Client, userId: string): Promise<boolean> {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { lockDatabase } from '../support/database-lock.js'
 import {
   ExchangeTokenDocument,
   LoginDocument,
@@ -208,4 +209,38 @@ test("of an address that only waits for its verification makes an account with n
   expectType(await logIn('mallory', PASSWORD), 'InvalidCredentialsError')
   // The name is free again.
   await app.newUser({ username: 'mallory' })
+})
+
+describe('a reset of an address that waits for its verification', () => {
+  const waiting = async (email: string) => {
+    await app.register({ email })
+    return obtainProof(email)
+  }
+
+  test('makes an account that stays, also when another one is asked for at the same moment', async () => {
+    const email = 'asked.twice@example.com'
+    const { token } = await waiting(email)
+    const empty = `SELECT FROM users u WHERE email = '${email}' AND NOT EXISTS (
+      SELECT FROM password_history WHERE user_id = u.id) FOR UPDATE`
+    const lock = await lockDatabase(app.installation, empty)
+    const first = reset({ token })
+    await lock.untilWaiting(1)
+    await request(email)
+    app.operator.wake('mail-request')
+    await lock.untilWaiting(2)
+    await lock.release()
+    expectType(await first, 'ResetPasswordSuccess')
+    clock.advance('25h')
+    await app.operator.purge()
+    expectType(await logIn(email, NEXT_PASSWORD), 'LoginSuccess')
+  })
+
+  test('makes one of the address as it was spelt there, whatever others spell later', async () => {
+    const { token } = await waiting('victim.two@gmail.com')
+    await request('victimtwo+ask-mallory@gmail.com')
+    await app.mailsTo('victimtwo+ask-mallory@gmail.com')
+    expectType(await reset({ token }), 'ResetPasswordSuccess')
+    const login = expectType(await logIn('victimtwo@gmail.com', NEXT_PASSWORD), 'LoginSuccess')
+    expect(login.authentication.user.email).toBe('victim.two@gmail.com')
+  })
 })

@@ -11,6 +11,7 @@ import {
   TerminateSessionDocument,
 } from '../support/generated/graphql.js'
 import { SUBJECTS } from '../support/mailbox.js'
+import { openSocket } from '../support/streams.js'
 import type { User } from '../support/user.js'
 
 const app = await startApp()
@@ -146,6 +147,15 @@ test('a copy of an access token is of no use once the password was changed, in t
   expect(refusal.code).toBe('UNAUTHENTICATED')
   const renewed = anonymous.with({ authorization: `Bearer ${authentication.accessToken}` })
   expect((await renewed.call(MeDocument))?.currentSession.id).toBe(ada.sessionId)
+})
+
+test('a WebSocket from before the password was changed is closed, so that its client connects anew', async () => {
+  const ada = await app.newUser()
+  const socket = await openSocket(app.url, { token: ada.accessToken })
+  clock.advance('1m')
+  expectType((await change(ada, NEXT_PASSWORD)).data.changePassword, 'ChangePasswordSuccess')
+  socket.follow('subscription { securityAlerts { cursor } }')
+  expect(await socket.closing).toMatchObject({ code: 4401 })
 })
 
 test('a session that ends meanwhile changes no password', async () => {

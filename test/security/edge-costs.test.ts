@@ -158,3 +158,16 @@ test('A single result is no stream, also as an event: what its client leaves unr
   expect(answer.headers.get('content-type')).toMatch(/^text\/event-stream/)
   expect(answer.headers.get('content-length')).toBe(`${(await answer.text()).length}`)
 })
+
+test('A connection that waits for its next request keeps nothing of the last one', async () => {
+  const body = 'x'.repeat(100_000)
+  const before = heldBytes()
+  const sockets: Socket[] = []
+  while (sockets.length < 100) {
+    const socket = await open(`${JSON_POST}content-length: ${body.length}\r\n\r\n${body}`)
+    await once(socket, 'readable')
+    sockets.push(socket)
+  }
+  expect(heldBytes() - before).toBeLessThan(5_000_000)
+  for (const socket of sockets) expect(socket.read().toString()).toMatch(/^HTTP\/1\.1 400 /)
+})

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
+import { heldAfter } from '../support/heap.js'
 
 const app = await startApp()
 const { hostname, port } = new URL(app.url)
@@ -56,4 +57,14 @@ test('What comes after a last answer is not read as a request', async () => {
   let answer = ''
   for await (const chunk of socket) answer += chunk.toString()
   expect(answer.match(/HTTP\/1\.1 \d/g)).toEqual(['HTTP/1.1 2'])
+})
+
+test('However many requests come after a last answer, nothing of them is kept', async () => {
+  const socket = connect(Number(port), hostname)
+  onTestFinished(() => void socket.destroy())
+  socket.write('GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n')
+  await once(socket, 'readable')
+  const many = 'GET / HTTP/1.1\r\nhost:\r\n\r\n'.repeat(50_000)
+  const held = await heldAfter(() => new Promise((resolve) => socket.write(many, resolve)))
+  expect(held).toBeLessThan(10)
 })
