@@ -168,6 +168,7 @@ test('A connection that waits for its next request keeps nothing of the last one
     await once(socket, 'readable')
     sockets.push(socket)
   }
-  expect(heldBytes() - before).toBeLessThan(5_000_000)
+  // Node frees some of it only later.
+  await eventually(() => heldBytes() - before).toBeLessThan(5_000_000)
   for (const socket of sockets) expect(socket.read().toString()).toMatch(/^HTTP\/1\.1 400 /)
 })
