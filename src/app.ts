@@ -175,7 +175,10 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
       return address()
     },
 
-    /** Tells those before it that it goes, and serves on for a while; then stops accepting, lets requests and jobs under way finish, and ends everything that was begun. */
+    /**
+     * Tells those before it that it goes, and serves on for a while; then stops accepting, lets requests and jobs under way
+     * finish, and ends everything that was begun.
+     */
     async close(): Promise<void> {
       isClosing = true
       drain()

@@ -102,9 +102,9 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
     },
 
     refuse(error, socket) {
+      if (closing.has(socket)) return
       const { last, queued } = all.get(socket) ?? {}
       const isAnswering = last !== undefined && !last.writableFinished
-      if (closing.has(socket)) return
       if (!socket.writable || error.code === 'ECONNRESET' || queued?.size || (isAnswering && last.headersSent))
         return void socket.destroy()
       const status = UNREADABLE[error.code ?? ''] ?? '400 Bad Request'

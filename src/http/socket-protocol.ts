@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { type ExecutionArgs, type ExecutionResult, GraphQLError, getOperationAST } from 'graphql'
 import { CloseCode, makeServer, type Server, type Context as SocketContext, type SubscribePayload } from 'graphql-ws'
 import { createContext, type Ticket } from '../context.js'
-import { ServiceUnavailableError } from '../errors.js'
+import { RequestError, ServiceUnavailableError } from '../errors.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
 import type { Clock, Log } from '../ports.js'
 import type { Client } from '../services/client.js'
@@ -16,7 +16,6 @@ import { type ErrorMasker, stampErrors } from './graphql-errors.js'
 import { persistedDocument } from './persisted-operations.js'
 import type { Extra } from './socket-conversation.js'
 import { createSocketTransport } from './transport.js'
-import { declaredOf } from './variables.js'
 import type { Graphql } from './yoga.js'
 
 export interface SocketProtocolDeps {
@@ -138,14 +137,16 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
     if (!operation) return [maskError(new GraphQLError('Name the operation to execute.'))]
     const contextValue = await contextOf(begun, ticket)
     // The password was changed since: the client connects again with a new token.
-    if (begun.accessToken && !contextValue.viewer && begun.unanswered.size === 0)
+    if (begun.accessToken && !contextValue.viewer && begun.unanswered.size === 0) {
       socket.close(CloseCode.Unauthorized, 'Unauthorized')
+      return [maskError(new RequestError('UNAUTHENTICATED', 'Connect again with a new token.'))]
+    }
     return {
       isAnswered: operation.operation !== 'subscription',
       schema,
       document,
       operationName: params.operationName,
-      variableValues: declaredOf(document, params.operationName, params.variables),
+      variableValues: params.variables,
       contextValue,
       rootValue: { execute, subscribe, ticket, streams: begun.streams } as Plan,
     }

@@ -1,13 +1,11 @@
 // What costs the server much more than the client that sends it.
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
-import { heldAfter } from '../support/heap.js'
+import { heldAfter, heldBytes } from '../support/heap.js'
 import { metric } from '../support/metrics.js'
 import { STALLED } from '../support/stall.js'
 import { openStream } from '../support/streams.js'
@@ -33,15 +31,6 @@ async function open(text: string): Promise<Socket> {
   await once(socket, 'connect')
   socket.write(text)
   return socket
-}
-
-setFlagsFromString('--expose-gc')
-const collectGarbage: () => void = runInNewContext('gc')
-/** What server and test hold in memory together. */
-function heldBytes(): number {
-  collectGarbage()
-  const { heapUsed, external } = process.memoryUsage()
-  return heapUsed + external
 }
 
 /** All that the server says, until it closes the connection. */

@@ -4,6 +4,13 @@ import { runInNewContext } from 'node:vm'
 setFlagsFromString('--expose-gc')
 const collect: () => void = runInNewContext('gc')
 
+/** What this process, the server in it included, holds in memory, outside of the heap as well. */
+export function heldBytes(): number {
+  collect()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}
+
 /** Megabytes that this process, the server in it included, still holds on to after the work is done. */
 export async function heldAfter(work: () => Promise<unknown>): Promise<number> {
   collect()
