@@ -176,13 +176,13 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     },
 
     /**
-     * Tells those before it that it goes, and serves on for a while; then stops accepting, lets requests and jobs under way
-     * finish, and ends everything that was begun.
+     * Tells those before it that it goes, and serves on for a while, or until `isUrgent`; then stops accepting, lets requests
+     * and jobs under way finish, and ends everything that was begun.
      */
-    async close(): Promise<void> {
+    async close(isUrgent?: AbortSignal): Promise<void> {
       isClosing = true
       drain()
-      if (server.listening) await sleep(config.limits.shutdownDelayMs)
+      if (server.listening) await sleep(config.limits.shutdownDelayMs, null, { signal: isUrgent }).catch(() => {})
       const closed = server.listening ? once(server, 'close') : null
       if (closed) server.close()
       // A connection whose last response has just ended is idle only from then on.

@@ -6,16 +6,14 @@ import { isIP } from 'node:net'
 import ms, { type StringValue } from 'ms'
 import { z } from 'zod'
 
-/** Dates that are later cannot be stored. */
-const MAX_DURATION_MS = ms('36500d')
-/** A duration such as `900s`, `15m`, `1h` or `14d`, in milliseconds. */
-export const duration = (initial: StringValue, minimumMs = 1000) =>
+/** A duration such as `900s`, `15m`, `1h` or `14d`, in milliseconds. Dates that are more than a century away cannot be stored. */
+export const duration = (initial: StringValue, minimumMs = 1000, maximum: StringValue = '36500d') =>
   z
     .string()
     .regex(/^\d+(ms|s|m|h|d)$/, 'must be a duration such as 900s, 15m, 1h or 14d')
     .default(initial)
     .transform((text) => ms(text as StringValue))
-    .refine((value) => value <= MAX_DURATION_MS, 'must be at most 36500d')
+    .refine((value) => value <= ms(maximum), `must be at most ${maximum}`)
     .refine((value) => value >= minimumMs, `must be at least ${ms(minimumMs)}`)
 export const integer = (initial: number, min: number, max: number) =>
   z

@@ -19,18 +19,21 @@ const log = createLog(config.log)
 try {
   const app = await createApp(config, log)
   const url = await app.listen()
-  log.info({ url }, `Portcullis is ready at ${url}`)
-
   let isClosing = false
+  const interrupted = new AbortController()
   const close = async (signal: string) => {
+    // Whoever presses Ctrl-C has no balancer to wait for.
+    if (signal === 'SIGINT') interrupted.abort()
     if (isClosing) return
     isClosing = true
     log.info({ signal }, 'Shutting down')
-    await app.close()
+    await app.close(interrupted.signal)
     process.exit(0)
   }
   process.on('SIGTERM', close)
   process.on('SIGINT', close)
+  // Whoever waits for this line may send a signal at once.
+  log.info({ url }, `Portcullis is ready at ${url}`)
 } catch (error) {
   const isTaken = (error as { code?: unknown }).code === 'EADDRINUSE'
   const hint = isTaken ? `: something else listens on PORT ${config.port}` : ''

@@ -37,12 +37,8 @@ const fragmentIn =
       (one): one is FragmentDefinitionNode => one.kind === Kind.FRAGMENT_DEFINITION && one.name.value === name,
     )
 
-const MAX_DELAY_MS = 2_147_483_647
-
 /** Executes queries and mutations for every transport: measures their root fields by outcome, and masks their errors. */
 export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions }: Deps): Executor {
-  const patienceMs = Math.min(timeoutMs, MAX_DELAY_MS)
-
   /**
    * What the work gives, or SERVICE_UNAVAILABLE when it takes too long. Then it begins no further field; what it has begun
    * goes on, unheard, and counts as under way until it ends: so nobody can have more of it than may be.
@@ -54,7 +50,7 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
         context.ticket?.keepFor(work)
         resolve({ errors: [maskError(new ServiceUnavailableError())] })
       }
-      const timer = setTimeout(giveUp, patienceMs)
+      const timer = setTimeout(giveUp, timeoutMs)
       work.then(
         (result) => {
           clearTimeout(timer)

@@ -123,8 +123,8 @@ test('What was answered during the shutdown is there after the next start', asyn
   expect(await second.exited).toBe(0)
 })
 
-test('For SHUTDOWN_DELAY the server still answers, and says that it goes: to balancers, and on each connection', async () => {
-  const server = startProcess(processEnv({ DATA_DIR: makeDataDir(), SHUTDOWN_DELAY: '15s' }))
+test('For SHUTDOWN_DELAY the server still answers, and says that it goes: to balancers, and on each connection; Ctrl-C ends it', async () => {
+  const server = startProcess(processEnv({ DATA_DIR: makeDataDir(), SHUTDOWN_DELAY: '1h' }))
   const url = await server.ready
   server.kill('SIGTERM')
   const ready = () => fetch(`${url}/health/ready`)
@@ -132,6 +132,7 @@ test('For SHUTDOWN_DELAY the server still answers, and says that it goes: to bal
   const answer = await fetch(`${url}/health/live`)
   expect(answer.status).toBe(200)
   expect(answer.headers.get('connection')).toBe('close')
+  server.kill('SIGINT')
   expect(await server.exited).toBe(0)
 })
 
