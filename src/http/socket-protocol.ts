@@ -171,7 +171,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
       const { viewer } = await contextOf(extra.begun, null)
       if (!viewer) {
         // Only expired: a refresh helps. Otherwise graphql-ws closes with 4403.
-        const hasExpired = accessToken && (await services.viewers.sessionOf(accessToken))
+        const hasExpired = accessToken && (await services.viewers.hasLiveSession(accessToken))
         if (hasExpired) extra.socket.close(CloseCode.Unauthorized, 'Unauthorized')
         return false
       }

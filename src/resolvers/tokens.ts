@@ -38,7 +38,7 @@ builder.mutationField('logout', (t) =>
     errors: { types: [] },
     resolve: async (_root, _args, { services, client, viewer, accessToken, transport, isProofMissing }) => {
       if (transport.refreshCookie || isProofMissing) transport.assertCsrf()
-      const session = viewer?.session ?? (accessToken ? await services.viewers.sessionOf(accessToken) : null)
+      const session = viewer?.session ?? (accessToken ? await services.viewers.sessionToLeave(accessToken) : null)
       await services.refresh.logout(client, session, transport.refreshCookie)
       transport.clearTokenCookies()
       return { message: 'You are signed out.' }

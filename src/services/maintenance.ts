@@ -31,7 +31,10 @@ const EXPIRIES = {
   registrations: { table: 'users', condition: 'pending_until < $1', ageMs: 0 },
   loginThrottles: {
     table: 'login_throttles',
-    condition: 'last_failure_at < $1 AND (locked_until IS NULL OR locked_until < $1)',
+    // Wrong passwords of who is signed in count for as long as the session may.
+    condition: `last_failure_at < $1 AND (locked_until IS NULL OR locked_until < $1)
+      AND CASE WHEN key LIKE 'session:%'
+        THEN (SELECT s.ended_at IS NULL FROM sessions s WHERE s.id = substr(key, 9)::uuid) IS NOT TRUE ELSE true END`,
     ageMs: DAY_MS,
   },
   mailQuotas: { table: 'mail_quotas', condition: 'full_at < $1', ageMs: 0 },

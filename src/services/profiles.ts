@@ -1,4 +1,4 @@
-import { UsernameTakenError } from '../errors.js'
+import { RequestError, UsernameTakenError } from '../errors.js'
 import { normalizeUsername } from '../identifiers.js'
 import { type Accounts, isTaken } from './accounts.js'
 import type { Audit } from './audit.js'
@@ -42,6 +42,9 @@ export function createProfiles({ db, audit, accounts, records }: Deps) {
             data: { ...change, ...(username !== undefined && { usernameNormalized }) },
             select: { id: true },
           })
+          // It may have waited for what ended the session.
+          const isLive = await tx.prisma.session.count({ where: { id: session.id, endedAt: null } })
+          if (isLive === 0) throw new RequestError('UNAUTHENTICATED', 'The session has ended.')
           await audit.record(tx, client, { ...entry, metadata: { fields: Object.keys(change) } })
           await tx.afterCommit(() => records.forget({ userIds: [user.id] }))
           return accounts.findById(tx, user.id)

@@ -41,7 +41,7 @@ export function createRateLimits({ limits, limiter, audit, db, log, keys }: Deps
     /**
      * Counts one call of a root field against its own limits and the general ones. Where a limit is by session, a refresh token
      * of ours shows whose call it is, signed in or not: else anybody who shares its address could keep the session from being
-     * renewed and signed out. Null: the call is not limited.
+     * renewed and signed out. It counts with the address, for an old copy of a token shows it as well. Null: the call is not limited.
      */
     async consume(field: string, { subjectOf, isSignedIn, refreshToken }: Caller): Promise<RateLimitVerdict | null> {
       if (!limits) return null
@@ -49,7 +49,7 @@ export function createRateLimits({ limits, limiter, audit, db, log, keys }: Deps
       const isBySession = own.some(({ by }) => by === 'session')
       const owner = isBySession && refreshToken != null ? ownerOf(refreshToken, keys.all) : null
       const general = isSignedIn || owner !== null ? 'authenticated' : 'anonymous'
-      const whose: SubjectOf = owner === null ? subjectOf : () => owner
+      const whose: SubjectOf = owner === null ? subjectOf : () => `${owner} ${subjectOf('address')}`
       const others = (limits[general] ?? []).map(keyed(general, whose))
       return limiter.consume([...own.map(keyed(field, subjectOf)), ...others])
     },

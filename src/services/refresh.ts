@@ -74,22 +74,20 @@ export function createRefresh(deps: Deps) {
 
   /** The token was used before, outside what a lost response explains: somebody has a copy (RFC 9700). */
   async function punish(client: Client, token: string, session: SessionRecord): Promise<never> {
-    const isKnown = await db.transaction(async (tx) => {
+    const reason = await db.transaction(async (tx) => {
       // Unless a change of the password, which holds this lock, has replaced the whole family: then it is nobody's any more.
       await tx.sql(LOCK, [session.id])
-      if ((await tx.sql(FIND, [sha256(token)])).length === 0) return false
+      if ((await tx.sql(FIND, [sha256(token)])).length === 0) return 'INVALID'
       const ended = await sessions.end(tx, client, session.userId, 'TOKEN_REUSED', { ids: [session.id] })
+      if (ended.length === 0) return 'REVOKED'
       await audit.record(tx, client, { type: 'TOKEN_REUSE_DETECTED', userId: session.userId, sessionId: session.id })
-      const user = ended.length > 0 ? await records.freshUser(session.userId, tx.sql) : null
-      if (user)
-        await mails.send(tx, user, 'sessions-ended', {
-          ...originOf(client, clock.now()),
-          deviceName: session.deviceName,
-        })
-      return true
+      const user = await records.freshUser(session.userId, tx.sql)
+      const data = { ...originOf(client, clock.now()), deviceName: session.deviceName }
+      if (user) await mails.send(tx, user, 'sessions-ended', data)
+      return 'REUSED'
     })
-    if (!isKnown) return refuse(client, 'INVALID', session)
-    throw new InvalidRefreshTokenError('REUSED')
+    if (reason !== 'REUSED') return refuse(client, reason, session)
+    throw new InvalidRefreshTokenError(reason)
   }
 
   /** Records the refusal, with the session that the token belonged to, if any. */

@@ -38,16 +38,20 @@ export const OPEN = `
          ARRAY(SELECT session_id::text FROM ended) AS "endedIds",
          (SELECT row_to_json(owner) FROM (SELECT ${USER_COLUMNS} FROM users u WHERE u.id = $2::uuid) AS owner) AS "user"`
 
-/** Ends those of an account's active sessions that are selected. */
+/**
+ * Ends those of an account's sessions that are selected, and logs it of those that were active. Without a list also those
+ * that are idle only by the present setting: with another one they would live again.
+ */
 export const END = `
   WITH ended AS (
-    UPDATE sessions SET ended_at = $1::timestamptz, end_reason = $2::text::session_end_reason
-    WHERE user_id = $3::uuid AND ended_at IS NULL AND expires_at > $1::timestamptz AND last_activity_at > $4::timestamptz
-      AND ($5::text IS NULL OR id = ANY(string_to_array($5::text, ',')::uuid[]))
+    UPDATE sessions SET ended_at = $1::timestamptz, end_reason =
+      CASE WHEN last_activity_at > $4::timestamptz THEN $2::text::session_end_reason ELSE 'EXPIRED' END
+    WHERE user_id = $3::uuid AND ended_at IS NULL AND expires_at > $1::timestamptz
+      AND ($5::text IS NULL OR (last_activity_at > $4::timestamptz AND id = ANY(string_to_array($5::text, ',')::uuid[])))
       AND ($6::uuid IS NULL OR id <> $6::uuid)
-    RETURNING id AS session_id, user_id
-  ), logged AS (${insertEvents('$7', 'ended')})
-  SELECT session_id AS id FROM ended`
+    RETURNING id AS session_id, user_id, last_activity_at > $4::timestamptz AS was_active
+  ), active AS (SELECT session_id, user_id FROM ended WHERE was_active), logged AS (${insertEvents('$7', 'active')})
+  SELECT session_id AS id, was_active AS "wasActive" FROM ended`
 
 /** Pages of the lists of several accounts, each row with the number of its page. */
 const list = (order: 'ASC' | 'DESC') => `

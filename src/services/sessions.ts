@@ -78,7 +78,7 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
     type: 'SESSION_TERMINATED' | 'LOGGED_OUT' = 'SESSION_TERMINATED',
   ): Promise<string[]> {
     const now = clock.now()
-    const rows = await tx.sql<{ id: string }>(END, [
+    const rows = await tx.sql<{ id: string; wasActive: boolean }>(END, [
       now,
       reason,
       userId,
@@ -87,10 +87,12 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
       except ?? null,
       audit.toJson(client, [{ type, metadata: { reason } }]),
     ])
-    const ended = rows.map((row) => row.id)
-    await publishEnd(tx, ended)
+    await publishEnd(
+      tx,
+      rows.map((row) => row.id),
+    )
     await audit.announce(tx)
-    return ended
+    return rows.filter((row) => row.wasActive).map((row) => row.id)
   }
 
   return {

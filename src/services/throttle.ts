@@ -89,7 +89,7 @@ export function createThrottle({ clock, audit, mailRequests, keys, threshold, du
       return lockedUntil
     },
 
-    /** Counts a wrong password of who is signed in. Returns how many there were in the session, without a day's pause. */
+    /** Counts a wrong password of who is signed in. Returns how many there were in the session. */
     async countInSession(tx: Transaction, sessionId: string, userId: string): Promise<number> {
       const [row] = await tx.sql<{ failures: number }>(COUNT_IN_SESSION, [`session:${sessionId}`, userId, clock.now()])
       return row?.failures ?? 0

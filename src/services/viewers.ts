@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { CLOCK_SKEW_SECONDS } from '../crypto/jwt.js'
+import { type AccessTokenClaims, CLOCK_SKEW_SECONDS } from '../crypto/jwt.js'
 import type { Clock } from '../ports.js'
 import type { AccessTokens } from './access-tokens.js'
 import type { Loaders, Records, SessionRecord, UserRecord } from './records.js'
@@ -45,6 +45,17 @@ export function createViewers({ clock, accessTokens, sessions, records }: Deps) 
     return fresh && !sessions.endOf(fresh) ? fresh : null
   }
 
+  /** The session that changes the password goes on with new tokens: a copy of an old one does not (ASVS 7.4.3). */
+  const isOutdated = ({ iat }: AccessTokenClaims, user: UserRecord): boolean =>
+    (iat + CLOCK_SKEW_SECONDS) * 1000 < user.passwordChangedAt.getTime()
+
+  /** The live session of an access token that we have issued, though it may have expired. */
+  async function recognize(token: string) {
+    const claims = await accessTokens.recognize(token)
+    const session = claims && (await records.freshSession(claims.sid))
+    return session && !sessions.endOf(session) ? { claims, session } : null
+  }
+
   return {
     /** The signed-in user of an access token: null unless it is valid and no older than the password, its session live and the account active. */
     async authenticate(loaders: Loaders, token: string): Promise<Viewer | null> {
@@ -52,18 +63,19 @@ export function createViewers({ clock, accessTokens, sessions, records }: Deps) 
       if (!verified) return null
       const { claims, kid } = verified
       const [session, user] = await Promise.all([liveSession(loaders, claims.sid), loaders.user.load(claims.sub)])
-      if (!session || !user?.isActive || session.userId !== user.id) return null
-      // The session that changes the password goes on with new tokens: a copy of an old one does not (ASVS 7.4.3).
-      if ((claims.iat + CLOCK_SKEW_SECONDS) * 1000 < user.passwordChangedAt.getTime()) return null
+      if (!session || !user?.isActive || session.userId !== user.id || isOutdated(claims, user)) return null
       touch(session)
       return { user, session, tokenExpiresAt: new Date(claims.exp * 1000), tokenKid: kid }
     },
 
-    /** The live session of an access token that may have expired. Enough to leave by, and to know that a refresh helps. */
-    async sessionOf(token: string): Promise<SessionRecord | null> {
-      const claims = await accessTokens.recognize(token)
-      const session = claims && (await records.freshSession(claims.sid))
-      return session && !sessions.endOf(session) ? session : null
+    /** Whether the session of an access token that is not good lives: then a refresh helps. */
+    hasLiveSession: async (token: string): Promise<boolean> => (await recognize(token)) !== null,
+
+    /** The live session that an access token may still end: also when it has expired, but none older than the password. */
+    async sessionToLeave(token: string): Promise<SessionRecord | null> {
+      const recognized = await recognize(token)
+      const user = recognized && (await records.freshUser(recognized.session.userId))
+      return user && !isOutdated(recognized.claims, user) ? recognized.session : null
     },
   }
 }

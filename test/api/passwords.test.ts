@@ -189,6 +189,19 @@ describe('who is signed in and guesses the password', () => {
     await ada.logIn()
   })
 
+  test('gains no more guesses by a pause, however long the session lasts', async () => {
+    const ada = await app.newUser()
+    const thief = await ada.logIn()
+    for (let time = 0; time < 19; time += 1) await guess(thief)
+    clock.advance('2d')
+    await app.operator.purge()
+    const renewed = await thief.refreshed()
+    expect((await renewed.call(MeDocument))?.id).toBe(ada.id)
+    await guess(renewed)
+    expect(await renewed.call(MeDocument)).toBeNull()
+    await app.operator.purge()
+  })
+
   test('is not let go on by guessing at the same time', async () => {
     const ada = await app.newUser()
     const thief = await ada.logIn()

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { lockDatabase } from '../support/database-lock.js'
 import {
   LoginDocument,
   MeDocument,
+  TerminateSessionDocument,
   UpdateProfileDocument,
   type UpdateProfileInput,
 } from '../support/generated/graphql.js'
@@ -124,6 +126,18 @@ describe('updating the profile', () => {
     expect(refusal).toMatchObject({ code: 'BAD_USER_INPUT', path: ['updateProfile'] })
     expect(new Set(refusal.extensions.issues?.map(({ path }) => path.join('.')))).toEqual(new Set([`input.${field}`]))
     expect(await ada.state()).toEqual(before)
+  })
+
+  test('changes nothing for a session that ends meanwhile', async () => {
+    const ada = await app.newUser()
+    const other = await ada.logIn()
+    const lock = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
+    const refusal = other.refusal(UpdateProfileDocument, { input: { firstName: 'Mallory' } })
+    await lock.untilWaiting(1)
+    await ada.call(TerminateSessionDocument, { input: { sessionId: other.sessionId } })
+    await lock.release()
+    expect((await refusal).code).toBe('UNAUTHENTICATED')
+    expect((await ada.call(MeDocument))?.firstName).not.toBe('Mallory')
   })
 
   test('is for those who are signed in', async () => {

@@ -1,9 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { ConfigError, loadConfig } from '../../src/config.js'
 import { startApp, type TestApp } from '../support/app.js'
-import { expectType } from '../support/client.js'
-import { TEST_ENVIRONMENT } from '../support/environment.js'
-import { CsrfTokenDocument, LogoutDocument, RefreshDocument } from '../support/generated/graphql.js'
 import { openRawSocket, openSocket, openStream } from '../support/streams.js'
 
 /** Two calls of csrfToken an hour from each address, and as many as anybody likes of everything else. */
@@ -203,46 +200,5 @@ describe('the same limit holds', () => {
     const stream = await openStream(server.url, { token }, subscription)
     expect((await stream.next()).errors).toMatchObject([REFUSED])
     await stream.ended
-  })
-})
-
-describe('who shares an address with others that have used up its calls', () => {
-  const OUR_KEY = TEST_ENVIRONMENT.SECRET_KEY ?? ''
-  const THREE_CALLS = { RATE_LIMITS: 'anonymous=3/1h;*=100000/1m' }
-  const from = ({ anonymous }: TestApp, address: string) => anonymous.with({ 'x-forwarded-for': address })
-  const renew = (server: TestApp, address: string, refreshToken: string) =>
-    from(server, address).call(RefreshDocument, { input: { refreshToken } })
-  const refusalOf = (server: TestApp, address: string, refreshToken: string) =>
-    from(server, address).refusal(RefreshDocument, { input: { refreshToken } })
-  const refused = { code: 'RATE_LIMITED', extensions: { limit: 3 } }
-
-  test.each([
-    ['', OUR_KEY],
-    [
-      ', also of one that began before SECRET_KEY was replaced',
-      `a-newer-secret-key-that-is-no-secret-either,${OUR_KEY}`,
-    ],
-  ])('still renews a session, and signs out%s', async (_, SECRET_KEY) => {
-    const [ada, address] = [await app.newUser(), newAddress()]
-    const browser = await ada.openBrowser()
-    const csrfToken = await browser.with({ 'x-forwarded-for': address }).call(CsrfTokenDocument)
-    const server = await startApp({ env: { ...THREE_CALLS, SECRET_KEY }, beside: app })
-    for (let call = 0; call < 3; call += 1) await renew(server, address, 'made up')
-    expect(await refusalOf(server, address, 'made up')).toMatchObject(refused)
-    expectType(await renew(server, address, ada.refreshToken), 'RefreshSuccess')
-
-    const cookie = [...browser.cookies.values()].map(({ name, value }) => `${name}=${value}`).join('; ')
-    const page = server.anonymous.with({ cookie, 'x-csrf-token': csrfToken, 'x-forwarded-for': address })
-    expect((await page.execute(LogoutDocument)).errors).toEqual([])
-    expect(await ada.sessions()).toHaveLength(1)
-  })
-
-  test('gains nothing by tokens of families that never were', async () => {
-    const [ada, address] = [await app.newUser(), newAddress()]
-    const server = await startApp({ env: THREE_CALLS, beside: app })
-    const madeUp = (call: number) => `${call}`.repeat(24) + ada.refreshToken.slice(24)
-    for (let call = 1; call <= 3; call += 1)
-      expectType(await renew(server, address, madeUp(call)), 'InvalidRefreshTokenError')
-    expect(await refusalOf(server, address, madeUp(4))).toMatchObject(refused)
   })
 })

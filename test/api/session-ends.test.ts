@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { startApp } from '../support/app.js'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { lockDatabase } from '../support/database-lock.js'
 import {
+  ChangePasswordDocument,
   LogoutDocument,
   MeDocument,
   RefreshDocument,
@@ -47,6 +48,18 @@ describe('signing out', () => {
     expectType(answer.data.logout, 'LogoutSuccess')
     expect(await app.eventsFrom(answer)).toEqual([])
   })
+})
+
+test('Signing out with a copy of a token that is older than the password ends nothing', async () => {
+  const ada = await app.newUser()
+  app.clock.advance('1m')
+  const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+  const { authentication } = expectType(await ada.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
+  expectType(await ada.call(LogoutDocument), 'LogoutSuccess')
+  app.clock.advance('16m')
+  expectType(await ada.call(LogoutDocument), 'LogoutSuccess')
+  const { refreshToken } = authentication
+  expectType(await app.anonymous.call(RefreshDocument, { input: { refreshToken } }), 'RefreshSuccess')
 })
 
 describe('terminating a session', () => {
@@ -131,6 +144,19 @@ describe('terminating all sessions', () => {
     expect(answer.data.terminateAllSessions.terminatedSessions).toBe(0)
     expect(await app.eventsFrom(answer)).toEqual([])
     expect((await bob.call(MeDocument))?.id).toBe(bob.id)
+  })
+
+  test('ends for good what is idle by the present setting only', async () => {
+    const impatient = await startApp({ env: { SESSION_IDLE_TIMEOUT: '1h' } })
+    const patient = await startApp({ beside: impatient })
+    const ada = await impatient.newUser()
+    patient.clock.advance('2h')
+    impatient.clock.advance('2h')
+    const bob = await ada.logIn()
+    expectType(await bob.call(TerminateAllSessionsDocument), 'TerminateAllSessionsSuccess')
+    const input = { refreshToken: ada.refreshToken }
+    const refreshed = await patient.anonymous.call(RefreshDocument, { input })
+    expect(expectType(refreshed, 'InvalidRefreshTokenError').reason).toBe('EXPIRED')
   })
 
   test('is done all the same when others lock the same sessions in another order', async () => {

@@ -19,7 +19,7 @@ export interface Bearer {
   expiresAt: number
 }
 
-type EndReason = 'LOGOUT' | 'TERMINATED' | 'PASSWORD_CHANGED' | 'TOKEN_REUSED'
+type EndReason = 'LOGOUT' | 'TERMINATED' | 'PASSWORD_CHANGED' | 'TOKEN_REUSED' | 'EXPIRED'
 
 export interface ModelSession {
   id: string
@@ -65,7 +65,7 @@ export interface Answer {
 }
 
 /** How a session has ended, if it has. */
-export function endOf({ now }: World, session: ModelSession): EndReason | 'EXPIRED' | null {
+export function endOf({ now }: World, session: ModelSession): EndReason | null {
   if (session.endReason) return session.endReason
   const idleEnd = session.lastActivityAt + ms(LIFETIMES.SESSION_IDLE_TIMEOUT)
   return Math.min(session.expiresAt, idleEnd) <= now ? 'EXPIRED' : null
@@ -142,8 +142,7 @@ function* refresh(world: World, token: string, given: Answer): Generator<void, A
   const isInGrace = world.now - rotation.at < ms(LIFETIMES.REFRESH_GRACE_PERIOD)
   if (isInGrace && rotation.successor === session.leaf) return succeed('REPLAYED')
   yield
-  end(world, session, 'TOKEN_REUSED')
-  return refused('REUSED')
+  return refused(end(world, session, 'TOKEN_REUSED') ? 'REUSED' : 'REVOKED')
 }
 
 function terminate(world: World, sessionId: string): Answer {
@@ -162,6 +161,8 @@ function changePassword(
   world.password = next
   const others = world.sessions.filter((other) => other !== session)
   const terminatedSessions = others.filter((other) => end(world, other, 'PASSWORD_CHANGED')).length
+  // With a longer idle timeout they would live again.
+  for (const other of others) if (!other.endReason && other.expiresAt > world.now) other.endReason = 'EXPIRED'
   session.rotated.clear()
   const refreshToken = grow(world, session, given)
   const accessToken = issue(world, session, given)
@@ -174,8 +175,8 @@ function changePassword(
  * - Who calls is asked when a request begins, not again when it acts. So of two sessions that terminate each other both
  *   may succeed, and one that is being ended may still change the password: it stays ended, and so its new tokens are
  *   worth nothing.
- * - That a refresh token was reused is found before the session is ended for it. So two thieves may both hear REUSED,
- *   and whoever ends the session in between is the reason of its end.
+ * - That a refresh token was reused is found before the session is ended for it. Whoever ends the session in between is
+ *   the reason of its end.
  */
 function* perform(world: World, call: Call, given: Answer): Generator<void, Answer> {
   if (call.action === 'login') return logIn(world, call.password, given)

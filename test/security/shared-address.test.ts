@@ -1,0 +1,80 @@
+import { describe, expect, test } from 'vitest'
+import { NEXT_PASSWORD, startApp, type TestApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
+import { TEST_ENVIRONMENT } from '../support/environment.js'
+import {
+  ChangePasswordDocument,
+  CsrfTokenDocument,
+  LogoutDocument,
+  RefreshDocument,
+} from '../support/generated/graphql.js'
+
+const app = await startApp()
+
+let addresses = 0
+/** An address that nobody has called from. */
+function newAddress(): string {
+  addresses += 1
+  return `203.0.113.${addresses}`
+}
+
+const THREE_CALLS = { RATE_LIMITS: 'anonymous=3/1h;*=100000/1m' }
+const from = ({ anonymous }: TestApp, address: string) => anonymous.with({ 'x-forwarded-for': address })
+const renew = (server: TestApp, address: string, refreshToken: string) =>
+  from(server, address).call(RefreshDocument, { input: { refreshToken } })
+const refusalOf = (server: TestApp, address: string, refreshToken: string) =>
+  from(server, address).refusal(RefreshDocument, { input: { refreshToken } })
+const refused = { code: 'RATE_LIMITED', extensions: { limit: 3 } }
+
+describe('who shares an address with others that have used up its calls', () => {
+  const OUR_KEY = TEST_ENVIRONMENT.SECRET_KEY ?? ''
+
+  test.each([
+    ['', OUR_KEY],
+    [
+      ', also of one that began before SECRET_KEY was replaced',
+      `a-newer-secret-key-that-is-no-secret-either,${OUR_KEY}`,
+    ],
+  ])('still renews a session, and signs out%s', async (_, SECRET_KEY) => {
+    const [ada, address] = [await app.newUser(), newAddress()]
+    const browser = await ada.openBrowser()
+    const csrfToken = await browser.with({ 'x-forwarded-for': address }).call(CsrfTokenDocument)
+    const server = await startApp({ env: { ...THREE_CALLS, SECRET_KEY }, beside: app })
+    for (let call = 0; call < 3; call += 1) await renew(server, address, 'made up')
+    expect(await refusalOf(server, address, 'made up')).toMatchObject(refused)
+    expectType(await renew(server, address, ada.refreshToken), 'RefreshSuccess')
+
+    const cookie = [...browser.cookies.values()].map(({ name, value }) => `${name}=${value}`).join('; ')
+    const page = server.anonymous.with({ cookie, 'x-csrf-token': csrfToken, 'x-forwarded-for': address })
+    expect((await page.execute(LogoutDocument)).errors).toEqual([])
+    expect(await ada.sessions()).toHaveLength(1)
+  })
+
+  test('gains nothing by tokens of families that never were', async () => {
+    const [ada, address] = [await app.newUser(), newAddress()]
+    const server = await startApp({ env: THREE_CALLS, beside: app })
+    const madeUp = (call: number) => `${call}`.repeat(24) + ada.refreshToken.slice(24)
+    for (let call = 1; call <= 3; call += 1)
+      expectType(await renew(server, address, madeUp(call)), 'InvalidRefreshTokenError')
+    expect(await refusalOf(server, address, madeUp(4))).toMatchObject(refused)
+  })
+})
+
+test('Who has kept old copies of refresh tokens keeps nobody from renewing a session, nor from signing out', async () => {
+  const ada = await app.newUser()
+  const current = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+  const { authentication } = expectType(
+    await ada.call(ChangePasswordDocument, { input: current }),
+    'ChangePasswordSuccess',
+  )
+  const refreshToken = authentication.refreshToken ?? ''
+  const env = { RATE_LIMITS: 'authenticated=3/1h;refresh=2/1h;*=100000/1m' }
+  const server = await startApp({ env, beside: app })
+  const [thief, owner] = [newAddress(), newAddress()]
+  // The start of a token shows whose call it is, whatever follows it.
+  const copy = (token: string) => token.slice(0, 24) + ada.refreshToken.slice(24)
+  for (const token of [copy(refreshToken), copy(refreshToken), ada.refreshToken]) await renew(server, thief, token)
+  for (const token of [refreshToken, ada.refreshToken])
+    expect((await refusalOf(server, thief, token)).code).toBe('RATE_LIMITED')
+  expectType(await renew(server, owner, refreshToken), 'RefreshSuccess')
+})
