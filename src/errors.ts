@@ -115,14 +115,14 @@ export class CsrfFailedError extends RequestError {
 
 /** One argument is malformed. `path` leads to it from the field's arguments. */
 export class BadInputError extends RequestError {
-  constructor(path: readonly string[], message: string, code = 'invalid') {
-    super('BAD_USER_INPUT', 'Invalid input.', { issues: [{ path, code, message }] })
+  constructor(path: readonly string[], message: string) {
+    super('BAD_USER_INPUT', 'Invalid input.', { issues: [{ path, code: 'invalid', message }] })
   }
 }
 
 /** A backing service is down, or the server sheds load; nothing was changed. */
 export class ServiceUnavailableError extends RequestError {
-  constructor(retryAfterSeconds = 1) {
-    super('SERVICE_UNAVAILABLE', 'The service is busy. Try again in a moment.', { retryAfter: retryAfterSeconds })
+  constructor() {
+    super('SERVICE_UNAVAILABLE', 'The service is busy. Try again in a moment.', { retryAfter: 1 })
   }
 }

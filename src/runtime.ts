@@ -137,8 +137,10 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
     : begun(await startEmbeddedPostgres(config.dataDir, log), (database) => database.stop())
   const metrics = createMetrics()
   const url = config.database.url ?? embedded?.url ?? ''
-  const onQuery = () => metrics.databaseQuery()
-  const db = begun(connectPostgres({ url, poolSize: config.database.poolSize, log, onQuery }), (each) => each.close())
+  const db = begun(
+    connectPostgres({ url, poolSize: config.database.poolSize, log, onQuery: metrics.databaseQuery }),
+    (each) => each.close(),
+  )
   const redis = config.redisUrls ? begun(connectRedis(config.redisUrls, log), (each) => each.close()) : null
   const prefix = replacements.redisPrefix ?? 'portcullis:'
   const { closeBus, ...adapters } = begun(adaptersOf(redis, prefix, log, metrics.cacheRead), (all) => all.closeBus())

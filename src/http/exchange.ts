@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { getOperationAST, parse } from 'graphql'
+import { type GraphQLError, getOperationAST, parse } from 'graphql'
 import type { GraphQLParams } from 'graphql-yoga'
 import type { Caller } from '../context.js'
 import type { Client } from '../services/client.js'
@@ -17,6 +17,8 @@ export interface Exchange {
   transport: HttpTransport
   /** What counts it as under way, once it is admitted. */
   ticket: OpenTicket | null
+  /** What is wrong with its document, once that was looked for. */
+  invalid?: readonly GraphQLError[]
 }
 
 const BEARER = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i

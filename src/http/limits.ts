@@ -25,30 +25,32 @@ function refuse(message: string): never {
   throw new GraphQLError(message, { extensions: { code: 'QUERY_TOO_COMPLEX', http: { spec: true, status: 400 } } })
 }
 
-/** To merge fields of one name is quadratic work for the validation; no client repeats any that often. */
-const MAX_REPETITIONS = 20
+/** To merge fields of one name is quadratic work for the validation, at each depth anew; no client repeats that many. */
+const MAX_REPETITIONS = 60
 
-/** Refuses what repeats a field in one selection over and over. Goes before anything compares the repetitions. */
-const repetitionsRule: ValidationRule = () => {
-  function count({ selections }: SelectionSetNode, keys: Map<string, number>): void {
-    for (const selection of selections) {
-      if (selection.kind === Kind.FIELD) {
-        const key = (selection.alias ?? selection.name).value
-        const repetitions = (keys.get(key) ?? 0) + 1
-        if (repetitions > MAX_REPETITIONS) refuse(`Repeats ${key} more than ${MAX_REPETITIONS} times.`)
-        keys.set(key, repetitions)
-        if (selection.selectionSet) count(selection.selectionSet, new Map())
-      } else if (selection.kind === Kind.INLINE_FRAGMENT) count(selection.selectionSet, keys)
-    }
+/** How many fields have the name of one before them in their selection. */
+function repetitionsIn({ selections }: SelectionSetNode, keys = new Set<string>()): number {
+  let repetitions = 0
+  for (const selection of selections) {
+    if (selection.kind === Kind.INLINE_FRAGMENT) repetitions += repetitionsIn(selection.selectionSet, keys)
+    if (selection.kind !== Kind.FIELD) continue
+    const key = (selection.alias ?? selection.name).value
+    if (keys.has(key)) repetitions += 1
+    keys.add(key)
+    if (selection.selectionSet) repetitions += repetitionsIn(selection.selectionSet)
   }
-  return {
-    Document({ definitions }) {
-      for (const definition of definitions) {
-        if ('selectionSet' in definition) count(definition.selectionSet, new Map())
-      }
-    },
-  }
+  return repetitions
 }
+
+/** Refuses what repeats fields over and over. Goes before anything compares the repetitions. */
+const repetitionsRule: ValidationRule = () => ({
+  Document({ definitions }) {
+    for (const definition of definitions) {
+      if ('selectionSet' in definition && repetitionsIn(definition.selectionSet) > MAX_REPETITIONS)
+        refuse(`Repeats fields more than ${MAX_REPETITIONS} times.`)
+    }
+  },
+})
 
 /** The answer repeats names for each thing of a list: long ones would make it a thousand times as long as the document. */
 const MAX_NAME = 100

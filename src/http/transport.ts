@@ -33,28 +33,19 @@ export interface HttpTransport extends Transport {
 
 type CookieName = 'refresh' | 'access' | 'csrf' | 'device'
 
-const NO_COOKIES: Readonly<Record<string, string | undefined>> = {}
-
-/** How many cookies of the name the header has. */
-const countOf = (name: string, header = '') =>
-  header.split(';').filter((pair) => pair.split('=', 1)[0]?.trim() === name).length
-
 /** Cookies, CSRF proof and limit headers of one HTTP exchange. */
 class NodeTransport implements HttpTransport {
   private readonly request: IncomingMessage
   private readonly head: Head
   private readonly settings: TransportSettings
-  private readonly cookies: Readonly<Record<string, string | undefined>>
   private issuedCsrfToken: string | undefined
   stream: HttpTransport['stream'] = null
   private leastRemaining = Number.POSITIVE_INFINITY
 
   constructor(request: IncomingMessage, head: Head, settings: TransportSettings) {
-    const { cookie } = request.headers
     this.request = request
     this.head = head
     this.settings = settings
-    this.cookies = cookie ? parseCookie(cookie) : NO_COOKIES
   }
 
   get refreshCookie(): string | null {
@@ -159,11 +150,16 @@ class NodeTransport implements HttpTransport {
     return isCsrfTokenValid(this.settings.csrfKeys, this.read('csrf') ?? undefined, token ?? undefined)
   }
 
-  /** Null also where there are two of the name: a page elsewhere on our host has planted one, and none tells which. */
+  /**
+   * Null also where there are two of the name: a page elsewhere on our host has planted one, and none tells which. What else
+   * comes along is read into nothing: a request would hold many times its bytes.
+   */
   private read(name: CookieName): string | null {
+    const { cookie } = this.request.headers
+    if (!cookie) return null
     const fullName = this.nameOf(name)
-    const value = this.cookies[fullName]
-    return value && countOf(fullName, this.request.headers.cookie) === 1 ? value : null
+    const [pair, another] = cookie.split(';').filter((each) => each.split('=', 1)[0]?.trim() === fullName)
+    return pair !== undefined && another === undefined ? parseCookie(pair)[fullName] || null : null
   }
 
   private set(name: CookieName, value: string, expires?: Date): void {

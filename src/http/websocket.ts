@@ -42,6 +42,10 @@ export function createWebSocketServer(deps: Deps) {
     allowSynchronousEvents: false,
   }
   const sockets = new WebSocketServer(options)
+  // Its own refusal of a handshake would be lost where a body is still coming.
+  sockets.on('wsClientError', (_error, socket) =>
+    refuse(socket as Socket, '400 Bad Request', 'sec-websocket-version: 13\r\n'),
+  )
 
   const protocol = createSocketProtocol(deps)
 

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http'
 import {
   type DocumentNode,
   type ExecutionArgs,
@@ -82,8 +81,11 @@ const useFunctions = (execute: Executor, subscribe: Subscriber): Plugin => ({
 /** A few errors tell enough of a document that is wrong: each costs more than the field that causes it. */
 const MAX_ERRORS = 10
 
+/** What the lean path has found already is not looked for again. */
 const useValidation = (hideSuggestions: boolean): Plugin => ({
-  onValidate({ setValidationFn }) {
+  onValidate({ context, setResult, setValidationFn }) {
+    const { invalid } = (context as Partial<ServerContext>).exchange ?? {}
+    if (invalid) setResult(invalid)
     setValidationFn((schema, document, rules, _typeInfo, options) =>
       validate(schema, document, rules, { ...options, hideSuggestions, maxErrors: MAX_ERRORS }),
     )
@@ -158,19 +160,23 @@ export function createGraphql(options: GraphqlOptions) {
   })
 
   /** The document of a query or mutation; null when it is not valid, or names no such operation. */
-  function prepare(request: IncomingMessage, params: GraphQLParams): DocumentNode | null {
+  function prepare(exchange: Exchange, params: GraphQLParams): DocumentNode | null {
     const { query = '', operationName } = params
-    const document = documents.get(query) ?? read(request, params, query)
+    const document = documents.get(query) ?? read(exchange, params, query)
     const operation = document && getOperationAST(document, operationName)
     return operation && operation.operation !== 'subscription' ? document : null
   }
 
-  /** Yoga keeps the errors of a document that is not valid, with what it says of them by the request. */
-  function read(request: IncomingMessage, params: GraphQLParams, query: string): DocumentNode | null {
+  /** Yoga answers for a document that is not valid; what is wrong with it is found once. */
+  function read(exchange: Exchange, params: GraphQLParams, query: string): DocumentNode | null {
     try {
-      const { parse, validate } = yoga.getEnveloped({ request, params } as never)
+      const { parse, validate } = yoga.getEnveloped({ request: exchange.request, params } as never)
       const document = parse(query) as DocumentNode
-      if (validate(schema, document).length > 0) return null
+      const errors = validate(schema, document)
+      if (errors.length > 0) {
+        exchange.invalid = errors
+        return null
+      }
       if (query.length <= MAX_CACHED_CHARACTERS) documents.set(query, document)
       return document
     } catch {

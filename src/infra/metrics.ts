@@ -75,7 +75,7 @@ export function createMetrics() {
       cacheHits.inc(hits)
       cacheMisses.inc(misses)
     },
-    databaseQuery: (count = 1) => databaseQueries.inc(count),
+    databaseQuery: () => databaseQueries.inc(),
     /** Registers a gauge that is read when the metrics are rendered, e.g. the depth of the hashing queue. */
     watch: (name: string, help: string, read: () => number) => {
       new Gauge({

@@ -1,6 +1,5 @@
-import { InvalidTokenError, UsernameTakenError } from '../errors.js'
+import { InvalidTokenError } from '../errors.js'
 import { Prisma } from '../generated/prisma/client.js'
-import { normalizeUsername } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import type { Transaction } from './database.js'
 import { type Records, USER_COLUMNS, type UserRecord } from './records.js'
@@ -73,15 +72,6 @@ export function createAccounts({ clock, records, throttle }: { clock: Clock; rec
     async ownerOf(tx: Transaction, emailNormalized: string): Promise<{ id: string; isEstablished: boolean } | null> {
       const [owner] = await tx.sql<{ id: string; isEstablished: boolean }>(OWNER, [emailNormalized])
       return owner ?? null
-    },
-
-    /** Throws UsernameTakenError when anybody, registered or still waiting, has the username. */
-    async assertUsernameFree(tx: Transaction, username: string, exceptUserId?: string): Promise<void> {
-      const found = await tx.prisma.user.findUnique({
-        where: { usernameNormalized: normalizeUsername(username) },
-        select: { id: true },
-      })
-      if (found && found.id !== exceptUserId) throw new UsernameTakenError()
     },
 
     /**

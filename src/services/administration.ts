@@ -86,7 +86,6 @@ export function createAdministration(deps: Deps) {
       const now = clock.now()
       try {
         return await db.transaction(async (tx) => {
-          if (username) await accounts.assertUsernameFree(tx, username)
           const { id } = await tx.prisma.user.create({
             data: {
               email,

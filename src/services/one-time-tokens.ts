@@ -12,7 +12,6 @@ export type Proof = { token: string } | { email: string; code: string }
 
 export interface IssuedToken {
   token: string
-  code: string
   lifetimeSeconds: number
 }
 
@@ -20,6 +19,8 @@ export interface FoundToken {
   id: string
   userId: string
 }
+
+type CodePurpose = 'EMAIL_VERIFICATION' | 'PASSWORD_RESET'
 
 type Miss = (tx: Transaction) => Promise<void>
 
@@ -90,49 +91,46 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
     return null
   }
 
+  async function create(
+    tx: Transaction,
+    userId: string,
+    purpose: OneTimePurpose,
+    codeHash: Buffer<ArrayBuffer> | null,
+    before?: Date,
+  ): Promise<IssuedToken> {
+    const now = clock.now()
+    const token = randomToken()
+    const expiresAt = new Date(
+      Math.min(now.getTime() + lifetimes[purpose], before?.getTime() ?? Number.POSITIVE_INFINITY),
+    )
+    await tx.prisma.oneTimeToken.create({
+      data: { userId, purpose, tokenHash: sha256(token), codeHash, createdAt: now, expiresAt },
+    })
+    return { token, lifetimeSeconds: Math.floor((expiresAt.getTime() - now.getTime()) / 1000) }
+  }
+
   return {
     /**
      * Makes a token and a code, good for the lifetime of their purpose, or until `before`. An earlier code is dead from here
      * on: that of the latest mail counts. An earlier link stays good until one is used, or strangers could have mails sent
      * that kill the one which the owner is about to open.
      */
-    async issue(tx: Transaction, userId: string, purpose: OneTimePurpose, before?: Date): Promise<IssuedToken> {
-      const now = clock.now()
-      const token = randomToken()
+    async issue(
+      tx: Transaction,
+      userId: string,
+      purpose: CodePurpose,
+      before?: Date,
+    ): Promise<IssuedToken & { code: string }> {
       const code = randomCode()
-      const lifetimeMs = Math.min(
-        lifetimes[purpose],
-        before ? before.getTime() - now.getTime() : Number.POSITIVE_INFINITY,
-      )
-      const expiresAt = new Date(now.getTime() + lifetimeMs)
-      const isMailed = purpose !== 'EXCHANGE'
       await tx.prisma.oneTimeToken.updateMany({
-        where: { userId, purpose, usedAt: null, ...(isMailed && { codeHash: { not: null } }) },
-        data: isMailed ? { codeHash: null } : { usedAt: now },
+        where: { userId, purpose, usedAt: null, codeHash: { not: null } },
+        data: { codeHash: null },
       })
-      await tx.prisma.oneTimeToken.create({
-        data: {
-          userId,
-          purpose,
-          tokenHash: sha256(token),
-          codeHash: isMailed ? codeHash(keys.current, userId, purpose, code) : null,
-          createdAt: now,
-          expiresAt,
-        },
-      })
-      return { token, code, lifetimeSeconds: Math.floor(lifetimeMs / 1000) }
+      return { code, ...(await create(tx, userId, purpose, codeHash(keys.current, userId, purpose, code), before)) }
     },
 
-    /** Makes a token without a code. Earlier ones stay good: each mail has a link of its own. */
-    async issueLink(tx: Transaction, userId: string, purpose: 'NOT_ME'): Promise<Omit<IssuedToken, 'code'>> {
-      const now = clock.now()
-      const token = randomToken()
-      const expiresAt = new Date(now.getTime() + lifetimes[purpose])
-      await tx.prisma.oneTimeToken.create({
-        data: { userId, purpose, tokenHash: sha256(token), createdAt: now, expiresAt },
-      })
-      return { token, lifetimeSeconds: Math.floor(lifetimes[purpose] / 1000) }
-    },
+    /** Makes a token without a code. Earlier ones stay good. */
+    issueLink: (tx: Transaction, userId: string, purpose: 'NOT_ME' | 'EXCHANGE') => create(tx, userId, purpose, null),
 
     /**
      * Looks a proof up without using it. Null for one that is unknown, used, expired or guessed at too often: then `onMiss`

@@ -35,7 +35,6 @@ export function createProfiles({ db, audit, accounts, records }: Deps) {
       const { username } = change
       try {
         return await db.transaction(async (tx) => {
-          if (username) await accounts.assertUsernameFree(tx, username, user.id)
           const usernameNormalized = username ? normalizeUsername(username) : null
           await tx.prisma.user.update({
             where: { id: user.id },
@@ -50,7 +49,7 @@ export function createProfiles({ db, audit, accounts, records }: Deps) {
           return accounts.findById(tx, user.id)
         })
       } catch (error) {
-        if (!(error instanceof UsernameTakenError || isTaken(error, 'username'))) throw error
+        if (!isTaken(error, 'username')) throw error
         await audit.record(db, client, { ...entry, success: false, metadata: { reason: 'USERNAME_TAKEN' } })
         throw new UsernameTakenError()
       }

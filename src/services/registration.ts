@@ -105,7 +105,6 @@ export function createRegistration(deps: Deps) {
    */
   async function store(client: Client, input: Registration, accepted: NewPassword): Promise<void> {
     await db.transaction(async (tx) => {
-      if (input.username) await accounts.assertUsernameFree(tx, input.username)
       const owner = await accounts.ownerOf(tx, normalizeEmail(input.email))
       const userId = await create(tx, client, input, accepted.hash, deps.requireVerifiedEmail || owner !== null)
       await accepted.settle(tx, userId)
@@ -144,10 +143,10 @@ export function createRegistration(deps: Deps) {
           await disown(tx, client, found.userId, hash)
           const user = await accounts.establish(tx, found.userId)
           if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
-          await oneTimeTokens.end(tx, user.id, 'EMAIL_VERIFICATION')
+          await oneTimeTokens.end(tx, user.id, 'EMAIL_VERIFICATION', 'EXCHANGE')
           await askForPassword(tx, client, user)
           await audit.record(tx, client, { type: 'EMAIL_VERIFIED', userId: user.id })
-          const { token } = await oneTimeTokens.issue(tx, user.id, 'EXCHANGE')
+          const { token } = await oneTimeTokens.issueLink(tx, user.id, 'EXCHANGE')
           return { email: user.email, exchangeToken: token }
         })
       } catch (error) {

@@ -56,9 +56,9 @@ const LIMITS: [limit: string, within: string, beyond: string][] = [
     `{ me { ${many(10, () => 'id @include(if: true)')} ${many(11, () => 'email @skip(if: false)')} } }`,
   ],
   [
-    '20 repetitions',
-    `{ me { ${many(20, () => 'id')} } }`,
-    `fragment F on User { ${many(21, () => 'id')} } { me { ...F } }`,
+    '60 repetitions',
+    `{ me { ${many(61, () => 'id')} } }`,
+    `fragment F on User { ${many(62, () => 'id')} } { me { ...F } }`,
   ],
   ['100 letters in an alias', `{ me { ${'a'.repeat(100)}: id } }`, `{ me { ${'a'.repeat(101)}: id } }`],
   [
@@ -67,7 +67,12 @@ const LIMITS: [limit: string, within: string, beyond: string][] = [
     `{ me { ...${'f'.repeat(101)} } } fragment ${'f'.repeat(101)} on User { id }`,
   ],
   ['1500 comments', `{ me { id } }${'\n#'.repeat(1500)}`, `{ me { id } }${'\n#'.repeat(1501)}`],
-  ['20 repetitions in parts', `{ ${many(20, () => 'me { id }')} }`, `{ ${many(21, () => '... { me { id } }')} }`],
+  ['60 repetitions in parts', `{ ${many(61, () => 'me { id }')} }`, `{ ${many(62, () => '... { me { id } }')} }`],
+  [
+    '60 repetitions in all, at whatever depth',
+    `{ ${many(7, () => `me { ${many(8, () => 'id')} }`)} }`,
+    `{ ${many(8, () => `me { ${many(8, () => 'id')} }`)} }`,
+  ],
   [
     'one call of a sensitive mutation',
     `mutation { ${check} verifyToken(input: { token: "x" }) { __typename } b: verifyToken(input: { token: "x" }) { __typename } }`,
