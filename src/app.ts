@@ -38,7 +38,8 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     frontend: () => config.urls.frontend ?? urls.public(),
   }
   /** Where the server listens; a page of its own may be opened there too, unless it says that it is elsewhere. */
-  const address = () => `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`
+  const host = /^(0\.0\.0\.0|::)$/.test(config.host) ? '127.0.0.1' : config.host
+  const address = () => `http://${host.includes(':') ? `[${host}]` : host}:${port}`
   const ownOrigins = () =>
     [urls.public(), urls.frontend(), ...(config.urls.public ? [] : [address()])].map((url) => new URL(url).origin)
   const isAllowedOrigin = (origin: string) => (config.corsOrigins ?? ownOrigins()).includes(origin)

@@ -11,6 +11,8 @@ interface Settings {
   MAIL_FROM: string
   RATE_LIMITS?: string | undefined
   TRUSTED_PROXIES: readonly string[]
+  CRON_SECRET?: string | undefined
+  METRICS_TOKEN?: string | undefined
 }
 
 const isText = (text: string | false | undefined): text is string => typeof text === 'string'
@@ -18,18 +20,24 @@ const isText = (text: string | false | undefined): text is string => typeof text
 /** Whether others on the network read what leads there: links of mails carry tokens. */
 const isOpen = (url: string) => new URL(url).protocol === 'http:' && !isLoopback(url)
 
+const MIN_TOKEN = 16
+
 /** Why production does not start. */
 export function productionProblems(env: Settings): string[] {
   const urlProblem = (name: 'PUBLIC_URL' | 'FRONTEND_URL') => {
     const url = env[name]
     return url !== undefined && isOpen(url) && `${name}: must be https: in production, unless it is loopback`
   }
+  const tokenProblem = (name: 'CRON_SECRET' | 'METRICS_TOKEN') =>
+    (env[name]?.length ?? MIN_TOKEN) < MIN_TOKEN && `${name}: must have at least ${MIN_TOKEN} characters in production`
   return [
     !env.DATABASE_URL && 'DATABASE_URL: required in production',
     !env.SECRET_KEY && 'SECRET_KEY: required in production (32 bytes or more, e.g. from `openssl rand -base64 48`)',
     !env.SMTP_URL && 'SMTP_URL: required in production',
     urlProblem('PUBLIC_URL'),
     urlProblem('FRONTEND_URL'),
+    tokenProblem('CRON_SECRET'),
+    tokenProblem('METRICS_TOKEN'),
     env.RATE_LIMITS === 'off' && 'RATE_LIMITS: cannot be off in production',
   ].filter(isText)
 }

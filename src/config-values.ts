@@ -47,7 +47,9 @@ export const urls = (...protocols: string[]) =>
 export const secrets = z
   .string()
   .transform(toList)
-  .pipe(z.array(z.string().refine((key) => Buffer.byteLength(key) >= 32, 'must have at least 32 bytes')).min(1))
+  .pipe(
+    z.array(z.string().refine((key) => Buffer.byteLength(key) >= 32, 'must have at least 32 bytes')).min(1, 'is empty'),
+  )
 export const base = url('http:', 'https:')
   .refine((text) => !/[?#]/.test(text), 'must have no query and no fragment')
   .transform((text) => text.replace(/\/+$/, ''))

@@ -63,7 +63,7 @@ const shape = {
   PASSWORD_HASH_ITERATIONS: integer(2, 1, 100),
   PASSWORD_HASH_PARALLELISM: integer(1, 1, 16),
   BREACH_CHECK_URL: z
-    .union([z.literal('off'), url('http:', 'https:')])
+    .union([z.literal('off'), url('http:', 'https:')], 'must be off, or an http or https URL')
     .default('https://api.pwnedpasswords.com/range/'),
   LOCKOUT_THRESHOLD: integer(5, 1, 1000),
   LOCKOUT_DURATION: duration('30m'),
@@ -92,8 +92,8 @@ const shape = {
   SHUTDOWN_DELAY: duration('2s', 0, '1h'),
   PERSISTED_OPERATIONS: persistedOperations.optional(),
   HASH_QUEUE_LENGTH: integer(200, 1, 100_000),
-  CRON_SECRET: z.string().min(16, 'must have at least 16 characters').optional(),
-  METRICS_TOKEN: z.string().min(16, 'must have at least 16 characters').optional(),
+  CRON_SECRET: z.string().optional(),
+  METRICS_TOKEN: z.string().optional(),
   GRAPHIQL: flag.optional(),
   INTROSPECTION: flag.optional(),
   LOG_LEVEL: oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent').default('info'),

@@ -33,11 +33,15 @@ export const DEFAULT_RATE_LIMITS = (isProduction: boolean): RateLimits => ({
   terminateSession: [limit(30, '1h', 'user')],
   updateProfile: [limit(60, '1h', 'user')],
   checkPassword: [limit(30, '1m', 'address')],
+  // Of these only the general limits, unless RATE_LIMITS says otherwise.
+  ...Object.fromEntries(
+    ['me', 'auditLog', 'auditChain', 'securityOverview', 'securityAlerts', 'securityEvents'].map((name) => [name, []]),
+  ),
   anonymous: [limit(isProduction ? 100 : 1000, '1h', 'address')],
   authenticated: [limit(isProduction ? 1000 : 10_000, '1h', 'user')],
 })
 
-const ENTRY = /^([A-Za-z*]+)=(\d+\/\d+(?:ms|s|m|h|d)(?:,\d+\/\d+(?:ms|s|m|h|d))*)$/
+const ENTRY = /^([A-Za-z*]+)\s*=\s*(\d+\/\d+(?:ms|s|m|h|d)(?:,\d+\/\d+(?:ms|s|m|h|d))*)$/
 
 /**
  * Reads overrides such as `login=5/1m,25/1h;register=5/1h`; `*=100000/1m` sets all that are not named.
@@ -58,14 +62,14 @@ export function parseRateLimits(text: string, defaults: RateLimits): { limits: R
     overrides.set(name, rules)
   }
   const limits = Object.entries(defaults).map(([name, initial]) => {
-    const rules = overrides.get(name) ?? overrides.get('*')
+    const rules = overrides.get(name) ?? (initial.length > 0 ? overrides.get('*') : undefined)
     if (!rules) return [name, initial] as const
     const parsed = rules.split(',').map((rule, index): RateLimit => {
       const [max, window] = rule.split('/') as [string, StringValue]
       return {
         max: Number(max),
         windowMs: ms(window),
-        by: (initial[index] ?? initial[initial.length - 1])?.by ?? 'address',
+        by: (initial[index] ?? initial[initial.length - 1])?.by ?? 'user',
       }
     })
     return [name, parsed] as const

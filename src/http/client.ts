@@ -6,7 +6,7 @@ import type { GeoLocator, Log, Place } from '../ports.js'
 import type { Client } from '../services/client.js'
 
 /** Those of the server's own doings begin otherwise: the audit log believes them. */
-const REQUEST_ID = /^(?!(audit-erase|cli|job)-)[A-Za-z0-9._:-]{8,100}$/i
+const REQUEST_ID = /^(?!(audit-erase|cli|job)-)[A-Za-z0-9._:-]{1,128}$/i
 const MAX_USER_AGENT = 512
 const MAX_CLAIMED = 100
 const FROM_A_STRANGER =

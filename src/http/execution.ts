@@ -4,6 +4,7 @@ import {
   type ExecutionResult,
   execute,
   type FragmentDefinitionNode,
+  type GraphQLError,
   getOperationAST,
   Kind,
 } from 'graphql'
@@ -20,6 +21,11 @@ export type OnField = (field: string, code: string, seconds: number) => void
 
 /** Of a variable, a few errors tell enough. */
 const COERCION = { maxCoercionErrors: 5 }
+
+/** Of what was refused as a whole there is no data, though its fields may be null: then the status of the answer tells of it. */
+const isRefused = ({ data }: ExecutionResult, errors: readonly GraphQLError[]): boolean =>
+  data != null &&
+  Object.keys(data).every((key) => errors.some(({ path, extensions }) => path?.[0] === key && extensions.http))
 
 export type Executor = (args: ExecutionArgs) => Promise<ExecutionResult>
 
@@ -81,7 +87,12 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
     const work = execute({ hideSuggestions, options: COERCION, ...args })
     const result = work instanceof Promise ? await inTime(work, context) : work
     closeCaches()
-    const masked = result.errors ? { ...result, errors: result.errors.map(maskError) } : result
+    if (!result.errors) {
+      measure(args, result, startedAt)
+      return result
+    }
+    const errors = result.errors.map(maskError)
+    const masked = { ...result, ...(isRefused(result, errors) && { data: null }), errors }
     measure(args, masked, startedAt)
     return masked
   }

@@ -70,9 +70,13 @@ function pathOfLiteral({ nodes }: GraphQLError): string[] {
 function issuesOf(error: GraphQLError, message: string): object[] {
   const [, variable] = /^Variable "\$([^"]+)"/.exec(message) ?? []
   const [, within] = /at "([^"]+)"/.exec(message) ?? []
-  const path = variable ? (within ?? variable).split('.') : pathOfLiteral(error)
+  const path = variable ? (within ?? variable).split(/[.[\]]+/).filter(Boolean) : pathOfLiteral(error)
   return [{ path, code: 'invalid', message }]
 }
+
+/** Of variables that do not fit nothing was executed; `spec`: only where the media type is GraphQL's own. */
+const OF_A_VARIABLE = /^Variable "\$/
+const BEFORE_EXECUTION = { spec: true, status: 400 }
 
 const MAX_MESSAGE = 300
 const CONCERNING = /^Variable "\$\w+" got invalid value/
@@ -96,7 +100,8 @@ function describeGraphQL(error: GraphQLError): [message: string, extensions: Gra
   if (code && !GENERIC_CODES.has(String(code))) return [error.message, { ...error.extensions, ...(http && { http }) }]
   const message = messageOf(error)
   if (TOO_COMPLEX.test(message)) return [message, { code: 'QUERY_TOO_COMPLEX', ...(http && { http }) }]
-  return [message, { code: 'BAD_USER_INPUT', issues: issuesOf(error, message), ...(http && { http }) }]
+  const status = http ?? (OF_A_VARIABLE.test(message) ? BEFORE_EXECUTION : undefined)
+  return [message, { code: 'BAD_USER_INPUT', issues: issuesOf(error, message), ...(status && { http: status }) }]
 }
 
 /**
@@ -161,9 +166,12 @@ export function stampErrors(
 }
 
 /** The status of a response: what its errors say when there is no data beside them. */
-export function statusOf({ data, errors }: ExecutionResult): number {
+export function statusOf({ data, errors }: ExecutionResult, isJson = true): number {
   if (!errors || data) return 200
-  const statuses = errors.map((error) => (error.extensions.http as { status?: number } | undefined)?.status ?? 0)
+  const statuses = errors.map(({ extensions: { http } }) => {
+    const { status = 0, spec } = (http ?? {}) as { status?: number; spec?: boolean }
+    return isJson && spec ? 0 : status
+  })
   const highest = Math.max(...statuses)
   const isInternal = errors.some((error) => error.extensions.code === 'INTERNAL_SERVER_ERROR')
   return highest || (data === undefined && isInternal ? 500 : 200)

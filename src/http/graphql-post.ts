@@ -60,7 +60,7 @@ export function createGraphqlPost({ graphql, log }: Deps) {
     stampErrors(result, client, log)
     const retryAfter = result.errors ? retryAfterOf(result) : null
     if (retryAfter !== null) head.set('retry-after', retryAfter)
-    send(head, statusOf(result), `${type}; charset=utf-8`, JSON.stringify(result))
+    send(head, statusOf(result, type === JSON_TYPE), `${type}; charset=utf-8`, JSON.stringify(result))
     return true
   }
 }

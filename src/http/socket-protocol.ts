@@ -160,7 +160,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
     // Without a token the connection is anonymous; with one, it has to be good.
     onConnect: async (connection: Connection) => {
       const { connectionParams, extra } = connection
-      const { authorization } = connectionParams ?? {}
+      const { Authorization, authorization = Authorization } = connectionParams ?? {}
       // What else they say would be kept for as long as the connection.
       Object.assign(connection, { connectionParams: undefined })
       const client = readClient(extra.request)

@@ -24,7 +24,7 @@ builder.mutationField('changePassword', (t) =>
       const { services, client, viewer, transport } = context
       // The tokens go where those that they replace came from.
       const delivery = transport.refreshCookie || transport.accessCookie ? 'COOKIE' : 'BODY'
-      if (delivery === 'COOKIE') transport.assertCsrf()
+      if (delivery === 'COOKIE') transport.assertCookies()
       const changed = await services.passwords.change(client, viewer, currentPassword, newPassword)
       const authentication = deliver(context, changed.authentication, delivery)
       rememberDevice(context, changed.authentication.user)

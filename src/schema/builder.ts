@@ -1,4 +1,3 @@
-import './plugins/access.js'
 import './plugins/given-up.js'
 import './plugins/rate-limit.js'
 import SchemaBuilder from '@pothos/core'
@@ -10,10 +9,10 @@ import ValidationPlugin from '@pothos/plugin-validation'
 import { GraphQLError } from 'graphql'
 import { DateTimeISOResolver, JSONObjectResolver } from 'graphql-scalars'
 import type { Context } from '../context.js'
-import { CsrfFailedError } from '../errors.js'
 import type PrismaTypes from '../generated/pothos.js'
 import { getDatamodel } from '../generated/pothos.js'
 import type { Viewer } from '../services/viewers.js'
+import { denied } from './plugins/access.js'
 
 export interface SchemaTypes {
   Context: Context
@@ -30,13 +29,6 @@ export interface SchemaTypes {
   AuthScopes: { signedIn: boolean; permission: string }
   AuthContexts: { signedIn: Context & { viewer: Viewer } }
 }
-
-const denied = ({ viewer, isProofMissing }: Context) =>
-  isProofMissing
-    ? new CsrfFailedError()
-    : viewer
-      ? new GraphQLError('You are not allowed to do this.', { extensions: { code: 'FORBIDDEN' } })
-      : new GraphQLError('Sign in first.', { extensions: { code: 'UNAUTHENTICATED' } })
 
 /** Defines no types of its own. The first plugin is the outermost: a refused call costs nothing else. */
 export const builder = new SchemaBuilder<SchemaTypes>({

@@ -36,7 +36,10 @@ export const Session = builder.prismaObject('Session', {
     }),
     rememberMe: t.exposeBoolean('rememberMe'),
     createdAt: t.expose('createdAt', { type: 'DateTime' }),
-    lastActivityAt: t.expose('lastActivityAt', { type: 'DateTime', description: 'Noted at most once a minute.' }),
+    lastActivityAt: t.expose('lastActivityAt', {
+      type: 'DateTime',
+      description: 'Noted once a minute at most; more often where sessions end after less than ten.',
+    }),
     lastRotationAt: t.expose('lastRotationAt', { type: 'DateTime', nullable: true }),
     expiresAt: t.expose('expiresAt', { type: 'DateTime', description: 'When it ends at the latest.' }),
   }),

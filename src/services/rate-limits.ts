@@ -41,7 +41,8 @@ export function createRateLimits({ limits, limiter, audit, db, log, keys }: Deps
     /**
      * Counts one call of a root field against its own limits and the general ones. Where a limit is by session, a refresh token
      * of ours shows whose call it is, signed in or not: else anybody who shares its address could keep the session from being
-     * renewed and signed out. It counts with the address, for an old copy of a token shows it as well. Null: the call is not limited.
+     * renewed and signed out. In general it counts for the account and the address, for an old copy of a token shows it as well.
+     * Null: the call is not limited.
      */
     async consume(field: string, { subjectOf, isSignedIn, refreshToken }: Caller): Promise<RateLimitVerdict | null> {
       if (!limits) return null

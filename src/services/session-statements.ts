@@ -77,4 +77,4 @@ export const LOCK = 'SELECT FROM sessions WHERE id = $1::uuid FOR NO KEY UPDATE'
 
 export const TOUCH = `
   UPDATE sessions SET last_activity_at = $2::timestamptz
-  WHERE id = $1::uuid AND ended_at IS NULL AND last_activity_at < $2::timestamptz - interval '1 minute'`
+  WHERE id = $1::uuid AND ended_at IS NULL AND last_activity_at < $3::timestamptz`

@@ -51,7 +51,12 @@ interface Opened {
 /** The bus's channel for ids of sessions that have just ended. */
 export const SESSIONS_ENDED = 'sessions-ended'
 
+/** Activity is noted so often at most, or more often where sessions end early without any. */
+const ACTIVITY_EVERY_MS = 60_000
+
 export function createSessions({ db, clock, audit, records, bus, keys, lifetimes }: Deps) {
+  const activityEveryMs = Math.min(ACTIVITY_EVERY_MS, lifetimes.idleTimeoutMs / 10)
+
   /** When a session ended or ends by itself: by its reason, at its expiry, or after too long without activity. */
   const endOf = (session: SessionRecord): { endedAt: Date; endReason: SessionEndReason } | null => {
     if (session.endedAt) return { endedAt: session.endedAt, endReason: session.endReason ?? 'TERMINATED' }
@@ -189,9 +194,12 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
 
     list: createSessionLists({ sql: db.sql, clock, idleTimeoutMs: lifetimes.idleTimeoutMs }),
 
-    /** Notes activity, at most once a minute for a session. */
+    activityEveryMs,
+
+    /** Notes activity, unless it was noted lately. */
     async touch(sessionId: string): Promise<void> {
-      await db.sql(TOUCH, [sessionId, clock.now()])
+      const now = clock.now()
+      await db.sql(TOUCH, [sessionId, now, new Date(now.getTime() - activityEveryMs)])
     },
   }
 }

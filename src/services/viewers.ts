@@ -22,15 +22,13 @@ interface Deps {
   records: Records
 }
 
-const ACTIVITY_EVERY_MS = 60_000
-
 export function createViewers({ clock, accessTokens, sessions, records }: Deps) {
   const touched = new LRUCache<string, number>({ max: 50_000 })
 
   function touch(session: SessionRecord): void {
     const now = clock.now().getTime()
     const last = Math.max(session.lastActivityAt.getTime(), touched.get(session.id) ?? 0)
-    if (now - last < ACTIVITY_EVERY_MS) return
+    if (now - last < sessions.activityEveryMs) return
     touched.set(session.id, now)
     // A request does not wait for this, nor fail with it: the next one notes the activity again.
     sessions.touch(session.id).catch(() => touched.delete(session.id))

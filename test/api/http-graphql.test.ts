@@ -228,6 +228,21 @@ describe('the short way and the way through Yoga give the same answer', () => {
     }
   })
 
+  test('to an operation that a limit refuses, also where its field may be null', async () => {
+    const { anonymous } = await startApp({ env: { RATE_LIMITS: 'anonymous=1/1h;*=100000/1m' } })
+    const ask = (accept: string) => anonymous.post(JSON.stringify({ query: ME }), { accept })
+    expect((await ask('application/json')).status).toBe(200)
+    for (const accept of ['application/json', 'application/json;q=0.9', ...FORMATS]) {
+      const { status, data, errors, headers } = await ask(accept)
+      expect({ status, data, retryAfter: headers.get('retry-after') }).toEqual({
+        status: 429,
+        data: null,
+        retryAfter: '3600',
+      })
+      expect(errors).toMatchObject([{ path: ['me'], extensions: { code: 'RATE_LIMITED' } }])
+    }
+  })
+
   test('to a call that a limit refuses beside one that it lets pass', async () => {
     const { anonymous } = await startApp({ env: { RATE_LIMITS: 'anonymous=1/1h;*=100000/1m' } })
     const answers = ['application/json', 'application/json;q=0.9'].map((accept, index) =>

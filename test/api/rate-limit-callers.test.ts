@@ -126,11 +126,20 @@ describe('RATE_LIMITS', () => {
     })
   })
 
+  test('can limit a field that has none of its own, which * does not', async () => {
+    expect(limitsOf(' me = 5/1m ')?.me).toEqual([{ max: 5, windowMs: 60_000, by: 'user' }])
+    expect(limitsOf('*=5/1m')?.me).toEqual([])
+    const { anonymous } = await startApp({ env: { RATE_LIMITS: 'me=1/1h;*=100000/1m' } })
+    const ask = () => anonymous.post(JSON.stringify({ query: '{ me { id } }' }))
+    expect([(await ask()).status, (await ask()).status]).toEqual([200, 429])
+  })
+
   test('sets all that are not named with *', () => {
     const limits = limitsOf('*=9/1m;refresh=3/1m') ?? {}
     const { refresh, ...others } = limits
     expect(refresh).toEqual([{ max: 3, windowMs: 60_000, by: 'session' }])
-    for (const [rule] of Object.values(others)) expect(rule).toMatchObject({ max: 9, windowMs: 60_000 })
+    for (const [rule] of Object.values(others).filter(({ length }) => length > 0))
+      expect(rule).toMatchObject({ max: 9, windowMs: 60_000 })
     expect(Object.keys(others)).toContain('anonymous')
   })
 

@@ -165,6 +165,19 @@ describe('a session ends by itself', () => {
     expect(await ada.sessions()).toHaveLength(1)
   })
 
+  test('not while there is activity, however short SESSION_IDLE_TIMEOUT is', async () => {
+    const idle = await startApp({ env: { SESSION_IDLE_TIMEOUT: '10s' } })
+    const ada = await idle.newUser()
+    for (let second = 1; second <= 12; second += 1) {
+      idle.clock.advance('1s')
+      const now = idle.clock.now().getTime()
+      const isNoted = async () => Date.parse((await ada.sessions())[0]?.lastActivityAt ?? '') >= now
+      await vi.waitUntil(isNoted, { timeout: 60_000, interval: 20 })
+    }
+    idle.clock.advance('10s')
+    expect(await ada.call(MeDocument)).toBeNull()
+  })
+
   test('when one more than MAX_CONCURRENT_SESSIONS opens: the oldest', async () => {
     const few = await startApp({ env: { MAX_CONCURRENT_SESSIONS: '3' } })
     const oldest = await few.newUser()

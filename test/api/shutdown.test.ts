@@ -84,6 +84,35 @@ test('A connection that has asked for nothing, as browsers open them ahead, does
   expect(await server.exited).toBe(0)
 })
 
+test('An answer that its client still reads is sent to its end', async () => {
+  const limits = { MAX_QUERY_TOKENS: '100000', MAX_QUERY_ALIASES: '10000', MAX_QUERY_ROOT_FIELDS: '10000' }
+  const server = startProcess(processEnv({ DATA_DIR: makeDataDir(), ...limits, MAX_UNREAD_BYTES: '1000000000' }))
+  const { hostname, port, origin } = new URL(await server.ready)
+  const types = '__schema { types { name description fields { name description args { name description } } } }'
+  const query = `{ ${Array.from({ length: 700 }, (_, index) => `a${index}: ${types}`).join(' ')} }`
+  const socket = connect(Number(port), hostname)
+  onTestFinished(() => void socket.destroy())
+  const body = JSON.stringify({ query })
+  const head = 'POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
+  socket.write(`${head}content-length: ${body.length}\r\n\r\n${body}`)
+  await once(socket, 'readable')
+  server.kill('SIGTERM')
+  await eventually(() =>
+    fetch(`${origin}/health/live`).then(
+      () => false,
+      () => true,
+    ),
+  ).toBe(true)
+  const chunks: Buffer[] = []
+  for await (const chunk of socket) chunks.push(chunk as Buffer)
+  const answer = Buffer.concat(chunks)
+  const start = answer.indexOf('\r\n\r\n') + 4
+  const [, length] = /content-length: (\d+)/i.exec(answer.toString('latin1', 0, start)) ?? []
+  expect(Number(length)).toBeGreaterThan(10_000_000)
+  expect(answer.length - start).toBe(Number(length))
+  expect(await server.exited).toBe(0)
+})
+
 test('A WebSocket whose client does not answer is not waited for as long as WebSockets usually are', async () => {
   const server = startProcess(processEnv({ DATA_DIR: makeDataDir() }))
   const { hostname, port } = new URL(await server.ready)

@@ -46,6 +46,21 @@ const untilRead = async () => void (await listen(await open(get(1, 'connection: 
 const isDone = (answer: string) => expect(answer).toMatch(/^HTTP\/1\.1 200 /)
 const crumbs = (text: string) => [...text].map((sign) => `1\r\n${sign}\r\n`).join('')
 
+test('Cookies that nobody asks for are read into nothing while a request waits for its body', async () => {
+  const cookie = Array.from({ length: 3000 }, (_, index) => `${index.toString(36)}=`).join(';')
+  const before = heldBytes()
+  const sockets: Socket[] = []
+  while (sockets.length < 300) {
+    sockets.push(await open(`${JSON_POST}connection: close\r\ncookie: ${cookie}\r\n${CHUNKED}1\r\n{\r\n`))
+    await untilRead()
+  }
+
+  expect(heldBytes() - before).toBeLessThan(12_000_000)
+  const rest = BODY.slice(1)
+  for (const socket of sockets) socket.write(`${rest.length.toString(16)}\r\n${rest}\r\n0\r\n\r\n`)
+  for (const answer of await Promise.all(sockets.map(listen))) isDone(answer)
+})
+
 describe('A body in', () => {
   test.each([
     ['an operation', JSON_POST],

@@ -20,6 +20,12 @@ test.each([
     404,
   ],
   ['a WebSocket elsewhere', `GET /nope HTTP/1.1\r\n${LENGTH}connection: upgrade\r\nupgrade: websocket\r\n\r\n`, 404],
+  ['a WebSocket by POST', `POST /graphql HTTP/1.1\r\n${LENGTH}connection: upgrade\r\nupgrade: websocket\r\n\r\n`, 400],
+  [
+    'a WebSocket without a key',
+    `GET /graphql HTTP/1.1\r\n${LENGTH}connection: upgrade\r\nupgrade: websocket\r\n\r\n`,
+    400,
+  ],
   ['very many headers', `POST /graphql HTTP/1.1\r\n${LENGTH}${'a: \r\n'.repeat(250)}\r\n`, 431],
   ['very long headers', `POST /graphql HTTP/1.1\r\n${LENGTH}a: ${'b'.repeat(20_000)}\r\n\r\n`, 431],
   ['what is no header', `POST /graphql HTTP/1.1\r\n${LENGTH}a: \x01\r\n\r\n`, 400],

@@ -68,7 +68,7 @@ test('Who has kept old copies of refresh tokens keeps nobody from renewing a ses
     'ChangePasswordSuccess',
   )
   const refreshToken = authentication.refreshToken ?? ''
-  const env = { RATE_LIMITS: 'authenticated=3/1h;refresh=2/1h;*=100000/1m' }
+  const env = { RATE_LIMITS: 'authenticated=3/1h;*=100000/1m' }
   const server = await startApp({ env, beside: app })
   const [thief, owner] = [newAddress(), newAddress()]
   // The start of a token shows whose call it is, whatever follows it.

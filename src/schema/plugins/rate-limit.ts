@@ -55,7 +55,7 @@ function subjectOf(call: Call, by: RateLimitSubject): string {
   if (by === 'address+email') return `${address} ${normalizeEmail(input?.email ?? '')}`
   if (by === 'address') return address
   const refreshToken = refreshTokenOf(call)
-  return refreshToken ? `${familyOf(refreshToken)} ${address}` : (viewer?.session.id ?? address)
+  return refreshToken ? familyOf(refreshToken) : (viewer?.session.id ?? address)
 }
 
 // The library keeps the times of earlier calls, adds this one and compares with a maximum, which is not atomic. So each
