@@ -74,7 +74,6 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     graphql,
     services,
     prisma,
-    clock,
     maskError,
     log,
     readClient,

@@ -40,8 +40,7 @@ export interface VerifiedToken {
 
 /** What every access token says of its type (RFC 9068 section 2.1, RFC 8725 section 3.11). */
 const TYPE = 'at+jwt'
-/** By how much clocks may differ: a token is good from so long before `nbf` and `iat` until so long after `exp`. */
-/** So far apart may the clocks of servers be. */
+/** By how much the clocks of servers may differ: a token is good from so long before `nbf` and `iat` until so long after `exp`. */
 export const CLOCK_SKEW_SECONDS = 5
 /** Longer texts are refused unread. */
 const MAX_TOKEN_LENGTH = 8192

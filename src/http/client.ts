@@ -1,7 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { isIP, type Socket } from 'node:net'
 import proxyAddr from 'proxy-addr'
-import { v4 as uuid } from 'uuid'
 import type { GeoLocator, Log, Place } from '../ports.js'
 import type { Client } from '../services/client.js'
 
@@ -89,7 +89,7 @@ export function createClientReader(
       ipAddress,
       addressKey,
       userAgent: request.headers['user-agent']?.slice(0, MAX_USER_AGENT) || null,
-      correlationId: typeof given === 'string' && REQUEST_ID.test(given) ? given : uuid(),
+      correlationId: typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID(),
       locate: () => {
         place ??= ipAddress ? geo.locate(ipAddress) : { city: null, country: null }
         return place

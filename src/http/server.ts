@@ -1,6 +1,6 @@
+import { randomUUID } from 'node:crypto'
 import { createServer, IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { v4 as uuid } from 'uuid'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Connections } from './connections.js'
@@ -99,7 +99,7 @@ export function createHttpServer(deps: Deps): HttpServer {
   /** Refuses what is not even looked at. While the answer waits behind another one, nothing is kept of the headers. */
   function refuse(request: IncomingMessage, response: ServerResponse, status: 417 | 431): void {
     if (!connections.begin(response)) return
-    const correlationId = uuid()
+    const correlationId = randomUUID()
     watch(request, response, correlationId)
     request.headers = {}
     request.rawHeaders = []

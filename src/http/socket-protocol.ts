@@ -4,7 +4,7 @@ import { CloseCode, makeServer, type Server, type Context as SocketContext, type
 import { createContext, type Ticket } from '../context.js'
 import { RequestError, ServiceUnavailableError } from '../errors.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
-import type { Clock, Log } from '../ports.js'
+import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Services } from '../services/index.js'
 import type { Viewer } from '../services/viewers.js'
@@ -22,7 +22,6 @@ export interface SocketProtocolDeps {
   graphql: Graphql
   services: Services
   prisma: PrismaClient
-  clock: Clock
   maskError: ErrorMasker
   log: Log
   readClient: (request: IncomingMessage) => Client
@@ -55,7 +54,6 @@ type Connection = SocketContext<Params, ConnectionExtra>
 const INIT_TIMEOUT_MS = 5_000
 /** So long may an answer keep the connection open whose session it has ended. */
 const ANSWER_MS = 300
-const MAX_DELAY_MS = 2_147_483_647
 
 /** What onSubscribe leaves for the execution that follows. */
 interface Plan {
@@ -83,28 +81,21 @@ async function begin(args: ExecutionArgs): Promise<Events | ExecutionResult> {
 
 /** The protocol graphql-ws: signed in by `connectionParams`, closed when the token or the session ends. */
 export function createSocketProtocol(deps: SocketProtocolDeps): Server<ConnectionExtra> {
-  const { graphql, services, prisma, clock, maskError, log, readClient, limits, inFlight } = deps
+  const { graphql, services, prisma, maskError, log, readClient, limits, inFlight } = deps
 
   /** 4401 when the access token expires or its key is withdrawn, 4403 when the session ends. */
   function closeWith({ socket }: Extra, begun: Begun, viewer: Viewer): void {
     // Gone while its token was looked at: it will not say so again.
     if (socket.readyState !== socket.OPEN) return
     const forbid = () => socket.close(CloseCode.Forbidden, 'Forbidden')
-    const unwatch = services.sessionEnds.watch(viewer.session.id, () => {
+    const unwatch = services.lives.watch(viewer, (end) => {
+      if (end === 'TOKEN') return socket.close(CloseCode.Unauthorized, 'Unauthorized')
       // Who has just signed out is told that it worked.
       if (begun.unanswered.size === 0) return forbid()
       begun.afterwards = forbid
       setTimeout(forbid, ANSWER_MS)
     })
-    const remainingMs = Math.max(0, viewer.tokenExpiresAt.getTime() - clock.now().getTime())
-    const expire = () => socket.close(CloseCode.Unauthorized, 'Unauthorized')
-    const unwatchKey = services.signingKeys.watch(viewer.tokenKid, expire)
-    const timer = setTimeout(expire, Math.min(remainingMs, MAX_DELAY_MS))
-    socket.once('close', () => {
-      unwatch()
-      unwatchKey()
-      clearTimeout(timer)
-    })
+    socket.once('close', unwatch)
   }
 
   const clientOf = ({ begun, request }: ConnectionExtra) => begun?.client ?? readClient(request)

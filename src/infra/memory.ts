@@ -106,7 +106,7 @@ export function scarcest(verdicts: readonly RateLimitVerdict[]): RateLimitVerdic
 }
 
 /** Delivers at once, in this process. A listener that throws is logged and disturbs nobody. */
-export function createMemoryBus(log?: Pick<Log, 'error'>): EventBus {
+export function createMemoryBus(log: Pick<Log, 'error'>): EventBus {
   const channels = new Map<string, Set<(message: string) => void>>()
   return {
     publish: (channel, message) => {
@@ -114,7 +114,7 @@ export function createMemoryBus(log?: Pick<Log, 'error'>): EventBus {
         try {
           listener(message)
         } catch (error) {
-          log?.error({ err: error, channel }, 'A listener of the event bus failed')
+          log.error({ err: error, channel }, 'A listener of the event bus failed')
         }
       }
     },

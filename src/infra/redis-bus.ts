@@ -12,7 +12,7 @@ const HEARTBEAT_MS = 10_000
  */
 export function createRedisBus(
   connection: RedisConnection,
-  { prefix = 'portcullis:', log }: { prefix?: string; log?: Pick<Log, 'error'> } = {},
+  { prefix, log }: { prefix: string; log: Pick<Log, 'error'> },
 ): EventBus & { close(): void } {
   const processId = randomBytes(9).toString('base64url')
   const local = createMemoryBus(log)

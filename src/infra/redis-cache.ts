@@ -5,8 +5,8 @@ import { createMissLedger, TOMBSTONE_MS } from './miss-ledger.js'
 import { createScript, type RedisClient, type RedisConnection, TOGETHER } from './redis.js'
 
 export interface RedisCacheOptions {
-  /** Starts the name of every key; `portcullis:` by default. */
-  prefix?: string
+  /** Starts the name of every key. */
+  prefix: string
   onRead?: (hits: number, misses: number) => void
   /** Milliseconds, for the age of misses; monotonic by default. */
   clock?: () => number
@@ -95,8 +95,8 @@ const readTogether = (client: RedisClient, isCluster: boolean, keys: string[]): 
  * A fill counts only when a read of that key missed within the last two seconds, and not within five seconds of an
  * invalidation. An invalidation that Redis did not confirm empties the whole cache as soon as Redis is back.
  */
-export function createRedisCache(connection: RedisConnection, options: RedisCacheOptions = {}): Cache {
-  const { prefix = 'portcullis:', onRead, clock = () => performance.now() } = options
+export function createRedisCache(connection: RedisConnection, options: RedisCacheOptions): Cache {
+  const { prefix, onRead, clock = () => performance.now() } = options
   const epochKey = `${prefix}cache-epoch`
   const entryKey = (key: string) => `${prefix}cache:${key}`
   const epoch = createEpoch(connection, epochKey)

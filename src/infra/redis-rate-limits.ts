@@ -105,7 +105,7 @@ async function evaluateInTurn(client: RedisClient, keyOf: KeyOf, rules: Call): P
 export function createRedisRateLimitStore(
   connection: RedisConnection,
   fallback: RateLimitStore,
-  { prefix = 'portcullis:' }: { prefix?: string } = {},
+  { prefix }: { prefix: string },
 ): RateLimitStore {
   // Hashed, because a client chooses parts of the key. The window is a part of the identity: two rules with different
   // windows cannot share one log.

@@ -142,6 +142,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
 
   return {
     ...jobs,
+    // Of every queue, those of the clock included.
     wake,
     isRunning: () => isRunning,
 

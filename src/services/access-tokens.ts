@@ -1,5 +1,5 @@
+import { randomUUID } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { v4 as uuid } from 'uuid'
 import {
   type AccessTokenClaims,
   issueTimeOf,
@@ -59,7 +59,7 @@ export function createAccessTokens({ clock, signingKeys, algorithm, lifetimeMs, 
         exp,
         iat: now,
         nbf: now,
-        jti: uuid(),
+        jti: randomUUID(),
         sid: session.id,
         auth_time: Math.floor(session.createdAt.getTime() / 1000),
         amr: session.amr,

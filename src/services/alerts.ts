@@ -1,18 +1,14 @@
 import type { AuditEvent } from '../generated/prisma/client.js'
-import type { Clock } from '../ports.js'
 import type { AuditFilter } from './audit-pages.js'
 import type { Feed } from './feed.js'
+import type { Lives } from './lives.js'
 import type { Records, UserRecord } from './records.js'
-import type { SessionEnds } from './session-ends.js'
-import type { SigningKeys } from './signing-keys.js'
 import type { Viewer } from './viewers.js'
 
 interface Deps {
   feed: Feed
   records: Records
-  sessionEnds: SessionEnds
-  signingKeys: SigningKeys
-  clock: Clock
+  lives: Lives
 }
 
 export interface Alerts extends AsyncIterableIterator<AuditEvent> {
@@ -20,14 +16,12 @@ export interface Alerts extends AsyncIterableIterator<AuditEvent> {
   readonly life: AbortSignal
 }
 
-/** setTimeout's longest delay: a stream that could live longer ends then, and its client subscribes anew. */
-const MAX_DELAY_MS = 2_147_483_647
 const AUTHORITY: ReadonlySet<unknown> = new Set(['role', 'permissions'])
 const authorityOf = (user: Pick<UserRecord, 'roleName' | 'permissions'> | null) =>
   user && JSON.stringify([user.roleName, ...[...user.permissions].sort()])
 
 /** Live streams of security events, each for as long as the viewer may see it. */
-export function createAlerts({ feed, records, sessionEnds, signingKeys, clock }: Deps) {
+export function createAlerts({ feed, records, lives }: Deps) {
   const open = new Map<() => void, UserRecord>()
 
   // Who has another role now, or other permissions, subscribes anew: as the one that he is.
@@ -43,22 +37,16 @@ export function createAlerts({ feed, records, sessionEnds, signingKeys, clock }:
     for (const [end, { id, ...seen }] of open) if (id === userId && authorityOf(seen) !== authorityOf(user)) end()
   }
 
-  /** Aborts when the viewer's session ends, the access token expires or its key is withdrawn. */
   function lifeOf(viewer: Viewer): { signal: AbortSignal; release(): void } {
     const ending = new AbortController()
     const end = () => ending.abort()
     open.set(end, viewer.user)
     // What was withdrawn between the look at the viewer and now was told to nobody here.
     void endOutdated(viewer.user.id)
-    const unwatch = sessionEnds.watch(viewer.session.id, end)
-    const unwatchKey = signingKeys.watch(viewer.tokenKid, end)
-    const remainingMs = viewer.tokenExpiresAt.getTime() - clock.now().getTime()
-    const timer = setTimeout(end, Math.min(Math.max(0, remainingMs), MAX_DELAY_MS))
+    const unwatch = lives.watch(viewer, end)
     const release = () => {
       open.delete(end)
       unwatch()
-      unwatchKey()
-      clearTimeout(timer)
     }
     ending.signal.addEventListener('abort', release, { once: true })
     return { signal: ending.signal, release }

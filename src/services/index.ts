@@ -28,6 +28,7 @@ import { createDevices } from './devices.js'
 import { createExchange } from './exchange.js'
 import { createFeed } from './feed.js'
 import { createLinks } from './links.js'
+import { createLives } from './lives.js'
 import { createLogin } from './login.js'
 import { createMailQuotas } from './mail-quotas.js'
 import { createMailRequests } from './mail-requests.js'
@@ -111,7 +112,8 @@ export function createServices(deps: ServiceDeps) {
   const { checkpointMs: intervalMs, checkpointEvents, retentionMs } = config.audit
   const checkpoints = createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys, intervalMs })
   signEvery(feed, checkpoints, checkpointEvents, log)
-  const alerts = createAlerts({ feed, records, sessionEnds, signingKeys, clock })
+  const lives = createLives({ clock, records, sessions, sessionEnds, signingKeys })
+  const alerts = createAlerts({ feed, records, lives })
   const accessTokens = createAccessTokens({
     clock,
     signingKeys,
@@ -195,7 +197,7 @@ export function createServices(deps: ServiceDeps) {
     verifyAudit: createAuditVerification({ sql: db.sql, clock, checkpoints, retentionMs, intervalMs }),
     feed,
     detection,
-    sessionEnds,
+    lives,
     alerts,
     records,
     mails,

@@ -57,11 +57,14 @@ const ACTIVITY_EVERY_MS = 60_000
 export function createSessions({ db, clock, audit, records, bus, keys, lifetimes }: Deps) {
   const activityEveryMs = Math.min(ACTIVITY_EVERY_MS, lifetimes.idleTimeoutMs / 10)
 
-  /** When a session ended or ends by itself: by its reason, at its expiry, or after too long without activity. */
+  /** When a session ends by itself unless there is activity: at its expiry, or after too long without any. */
+  const dueAt = ({ lastActivityAt, expiresAt }: SessionRecord): Date =>
+    new Date(Math.min(expiresAt.getTime(), lastActivityAt.getTime() + lifetimes.idleTimeoutMs))
+
+  /** When and why a session has ended, if it has. */
   const endOf = (session: SessionRecord): { endedAt: Date; endReason: SessionEndReason } | null => {
     if (session.endedAt) return { endedAt: session.endedAt, endReason: session.endReason ?? 'TERMINATED' }
-    const idleEnd = session.lastActivityAt.getTime() + lifetimes.idleTimeoutMs
-    const endedAt = new Date(Math.min(session.expiresAt.getTime(), idleEnd))
+    const endedAt = dueAt(session)
     return endedAt <= clock.now() ? { endedAt, endReason: 'EXPIRED' } : null
   }
 
@@ -101,6 +104,7 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
   }
 
   return {
+    dueAt,
     endOf,
     end,
 

@@ -55,6 +55,12 @@ describe('a value that its type does not have is bad input, with its path', () =
       { input: { firstName: 'Eve', role: 'admin' } },
       'input',
     ],
+    [
+      'an unknown enum value within a list of a variable',
+      'query ($filter: AuditLogFilter) { auditLog(filter: $filter) { edges { cursor } } }',
+      { filter: { types: ['REGISTERED', 'NOTHING'] } },
+      'filter.types.1',
+    ],
     ['text where a number belongs', '{ sessions(first: "2") { edges { cursor } } }', undefined, 'first'],
   ])('%s', async (_, query, variables, path) => {
     await expectNothingChanged(async () => {

@@ -79,6 +79,8 @@ test.each([
   ['a public URL without TLS', { PUBLIC_URL: 'http://auth.example.com' }, /^PUBLIC_URL: must be https:/],
   ['a public URL without TLS, in capitals', { PUBLIC_URL: 'HTTP://auth.example.com' }, /^PUBLIC_URL: must be https:/],
   ['links of mails without TLS', { FRONTEND_URL: 'http://app.example.com' }, /^FRONTEND_URL: must be https:/],
+  ['a short secret for the flush', { CRON_SECRET: 'short' }, /^CRON_SECRET: must have at least 16/],
+  ['a short token for metrics', { METRICS_TOKEN: 'short' }, /^METRICS_TOKEN: must have at least 16/],
   ['no limits', { RATE_LIMITS: 'off' }, 'RATE_LIMITS: cannot be off in production'],
 ])('Production refuses to start with %s', (_, env, problem) => {
   expect(problemsOf({ ...PRODUCTION, ...env })).toEqual([expect.stringMatching(problem)])

@@ -172,6 +172,16 @@ test('changing the password in a browser puts the new refresh token into the coo
   expectType(await page.call(RefreshDocument), 'RefreshSuccess')
 })
 
+test('a program that keeps cookies changes the password by its bearer token: it has no page that could be deceived', async () => {
+  const ada = await app.newUser()
+  const browser = await ada.openBrowser()
+  const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+  const bearer = browser.with({ authorization: `Bearer ${ada.accessToken}` })
+  const hostile = bearer.with({ origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' })
+  expect((await hostile.refusal(ChangePasswordDocument, { input })).code).toBe('CSRF_FAILED')
+  expectType(await bearer.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
+})
+
 describe('where the access token goes into a cookie too', async () => {
   const cookieApp = await startApp({ env: { ACCESS_TOKEN_COOKIE: 'true' } })
 

@@ -132,6 +132,13 @@ describe('GET /graphql', () => {
   })
 })
 
+test('Variables that do not fit are a bad request where the media type is that of GraphQL, on every path', async () => {
+  const body = JSON.stringify({ query: 'query ($first: Int!) { sessions(first: $first) { edges { cursor } } }' })
+  const status = async (accept: string) => (await app.anonymous.post(body, { accept })).status
+  const type = 'application/graphql-response+json'
+  expect([await status(type), await status(`${type};q=0.9`), await status('application/json')]).toEqual([400, 400, 200])
+})
+
 describe('introspection', () => {
   test('tells the schema, as does /schema.graphql', async () => {
     const { data } = (await (await get('{ __schema { queryType { name } } }')).json()) as { data: unknown }

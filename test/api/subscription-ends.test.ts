@@ -62,6 +62,17 @@ describe('a session that ends closes its connections and ends its streams', () =
     await stream.ended
   })
 
+  test('by its idleness, which activity elsewhere puts off', async () => {
+    const idle = await startApp({ env: { SESSION_IDLE_TIMEOUT: '3s' }, beside: app })
+    const ada = await idle.newUser()
+    const socket = await openSocket(idle.url, { token: ada.accessToken })
+    const stream = await openStream(idle.url, { token: ada.accessToken }, ALERTS)
+    const until = Date.now() + 4_000
+    while (Date.now() < until) expect(await socket.ask('{ me { id } }')).toEqual({ data: { me: { id: ada.id } } })
+    expect(await socket.closing).toMatchObject({ code: 4403 })
+    await stream.ended
+  })
+
   test('and leaves those of other sessions and of other people alone', async () => {
     const [ada, bob] = [await app.newUser(), await app.newUser()]
     const other = await ada.logIn()

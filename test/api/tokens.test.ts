@@ -147,7 +147,9 @@ describe('signing out', () => {
 test.each([
   ['sessions', SessionsDocument, {}],
   ['changePassword', ChangePasswordDocument, { input: { currentPassword: 'x', newPassword: NEXT_PASSWORD } }],
-] as const)('%s is for those who are signed in', async (field, document, variables) => {
+  ['sessions', SessionsDocument, { first: 0 }],
+  ['changePassword', ChangePasswordDocument, { input: { currentPassword: '', newPassword: '' } }],
+] as const)('%s is for those who are signed in, whatever its arguments: %#', async (field, document, variables) => {
   const refusal = await anonymous.refusal(document, variables)
   expect(refusal).toMatchObject({ code: 'UNAUTHENTICATED', path: [field] })
 })

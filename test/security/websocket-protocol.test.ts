@@ -22,6 +22,14 @@ async function begin(token?: string) {
   return socket
 }
 
+test('The token of a connection may be said as the header is written', async () => {
+  const socket = await openRawSocket(app.url)
+  socket.send({ ...INIT, payload: { Authorization: `Bearer ${ada.accessToken}` } })
+  expect(await socket.next()).toEqual(ACK)
+  socket.send(subscribe('1', '{ me { id } }'))
+  expect(await socket.next()).toMatchObject({ payload: { data: { me: { id: ada.id } } } })
+})
+
 describe('a connection is closed', () => {
   test('with 4408 when it does not begin in time', async () => {
     expect(await (await openRawSocket(app.url)).closing).toMatchObject({ code: 4408 })

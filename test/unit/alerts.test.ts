@@ -13,7 +13,7 @@ function follow(freshUser: () => Promise<UserRecord | null>) {
   const alerts = createAlerts({
     feed: { onEvent: watch, events } as unknown as Feed,
     records: { freshUser } as unknown as Records,
-    ...{ sessionEnds: { watch } as never, signingKeys: { watch } as never, clock: { now: () => new Date() } },
+    lives: { watch },
   })
   const viewer = { user: admin, session: { id: 's' }, tokenExpiresAt: new Date(Date.now() + 60_000), tokenKid: 'k' }
   return alerts.follow(viewer as Viewer, {}, 0n)
