@@ -7,6 +7,11 @@ import type { Anchor, Verification } from '../services/audit-verification.js'
 import { withInstallation } from './installation.js'
 import { examples, print } from './output.js'
 
+interface Positions {
+  from?: bigint
+  to?: bigint
+}
+
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 function position(value: string): bigint {
@@ -78,6 +83,13 @@ const toJson = ({ broken, ...result }: Verification) => ({
   broken: broken && { position: String(broken.position), reason: broken.reason },
 })
 
+/** What is not in the log proves nothing, neither that it is intact nor that something is missing. */
+function assertInLog({ from, to }: Positions, { from: first, end, broken }: Verification): void {
+  if (broken) return
+  if (from !== undefined && from > end) throw new Error(`There is no position ${from}: the log ends at ${end}`)
+  if (to !== undefined && to < first) throw new Error(`There is no position ${to} any more: the log begins at ${first}`)
+}
+
 /** Says how far it is, where somebody is looking. */
 const reportProgress = (events: number) => {
   if (process.stderr.isTTY) process.stderr.write(`\r${events} events`)
@@ -98,12 +110,14 @@ export function addVerifyCommand(audit: Command): void {
       'after',
       examples('audit verify', 'audit verify --from 100000 --to 200000 --json', 'audit verify --anchors server.log'),
     )
-    .action(async (range: { from?: bigint; to?: bigint; anchors?: Anchor[] }, command: Command) => {
+    .action(async (range: Positions & { anchors?: Anchor[] }, command: Command) => {
+      if (range.from && range.to && range.from > range.to) throw new Error('--from must not be after --to')
       const result = await withInstallation(async ({ services }) => {
         await services.audit.seal()
         return services.verifyAudit({ ...range, onProgress: reportProgress })
       })
       if (process.stderr.isTTY) process.stderr.write('\n')
+      assertInLog(range, result)
       print(command, toJson(result), describe(result, range.anchors))
       if (result.broken || (range.anchors && result.anchors === 0)) process.exitCode = 1
     })

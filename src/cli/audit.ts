@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from 'node:fs'
 import { constants, copyFile, type FileHandle, link, open, rm } from 'node:fs/promises'
 import { constants as system } from 'node:os'
+import { dirname } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { SingleBar } from 'cli-progress'
 import { type Command, InvalidArgumentError, Option } from 'commander'
@@ -127,8 +128,12 @@ async function withNewFile<T>(path: string, work: (file: FileHandle) => Promise<
   if (existsSync(path)) throw taken()
   const part = `${path}.${process.pid}.part`
   const leave = removeOnSignals(part)
+  const file = await open(part, 'wx', OWNER_ONLY).catch(({ code }) => {
+    leave()
+    if (code === 'ENOENT') throw new Error(`The folder ${dirname(part)} does not exist`)
+    throw code === 'EEXIST' ? taken() : new Error(`${path} cannot be written: ${code}`)
+  })
   try {
-    const file = await open(part, 'wx', OWNER_ONLY)
     const result = await work(file).finally(() => file.close())
     // Unlike a renaming, this replaces nothing.
     await link(part, path).catch((error) => {

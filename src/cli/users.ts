@@ -132,10 +132,23 @@ function addChangeCommands(user: Command): void {
     .argument('<account>', ACCOUNT)
     .addHelpText('after', examples('user deactivate ada@example.com'))
     .action(async (account: string, _options, command: Command) => {
-      const endedSessions = await withInstallation(({ services }, operator) =>
+      const result = await withInstallation(({ services }, operator) =>
         services.administration.deactivate(operator, account),
       )
-      print(command, { endedSessions }, `The account was deactivated. Sessions that were ended: ${endedSessions}.`)
+      const done = result.wasActive ? 'The account was deactivated.' : 'The account was deactivated before.'
+      print(command, result, `${done} Sessions that were ended: ${result.endedSessions}.`)
+    })
+
+  user
+    .command('activate')
+    .description('take a deactivation back; the sessions that it has ended stay so')
+    .argument('<account>', ACCOUNT)
+    .addHelpText('after', examples('user activate ada@example.com'))
+    .action(async (account: string, _options, command: Command) => {
+      const wasActive = await withInstallation(({ services }, operator) =>
+        services.administration.activate(operator, account),
+      )
+      print(command, { wasActive }, wasActive ? 'The account was active before.' : 'The account was activated.')
     })
 }
 

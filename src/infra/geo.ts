@@ -10,16 +10,17 @@ const NOWHERE: Place = { city: null, country: null }
  */
 export async function openGeoLocator(path: string | undefined, log: Log): Promise<GeoLocator> {
   if (path === undefined) return { locate: () => NOWHERE, coordinates: () => null }
-  const reader = await open<CityResponse>(path)
+  const reader = await open<CityResponse>(path).catch(({ message }) => {
+    throw new Error(`GEOIP_DATABASE: ${path} cannot be read as a MaxMind database: ${message}`)
+  })
   let isDamaged = false
 
   function find(ipAddress: string): CityResponse | null {
-    const address = ipAddress.replace(/^::ffff:(?=\d+\.)/i, '')
-    const version = isIP(address)
+    const version = isIP(ipAddress)
     // A database of IPv4 would read the first bits of an IPv6 address as one of its own.
     if (version === 0 || version > reader.metadata.ipVersion) return null
     try {
-      return reader.get(address)
+      return reader.get(ipAddress)
     } catch (error) {
       if (!isDamaged) log.error({ err: error }, 'GEOIP_DATABASE is damaged: some places are unknown')
       isDamaged = true

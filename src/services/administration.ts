@@ -4,7 +4,7 @@ import type { Clock } from '../ports.js'
 import { type Accounts, isTaken } from './accounts.js'
 import type { Audit, AuditEntry } from './audit.js'
 import type { Client } from './client.js'
-import type { Database } from './database.js'
+import type { Database, Transaction } from './database.js'
 import type { NewPasswords } from './new-passwords.js'
 import type { Records, UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
@@ -73,6 +73,18 @@ export function createAdministration(deps: Deps) {
       await tx.afterCommit(() => records.forget({ userIds: [userId] }))
       return accounts.findById(tx, userId)
     })
+
+  /** Returns whether that changes anything; nothing is recorded otherwise. */
+  async function setActive(tx: Transaction, client: Client, userId: string, isActive: boolean): Promise<boolean> {
+    const { count } = await tx.prisma.user.updateMany({
+      where: { id: userId, isActive: !isActive },
+      data: { isActive },
+    })
+    if (count === 0) return false
+    await audit.record(tx, client, { type: 'PROFILE_UPDATED', userId, metadata: { fields: ['isActive'], isActive } })
+    await tx.afterCommit(() => records.forget({ userIds: [userId] }))
+    return true
+  }
 
   return {
     find,
@@ -160,16 +172,20 @@ export function createAdministration(deps: Deps) {
       return db.transaction((tx) => throttle.clear(tx, client, user.id))
     },
 
-    /** Ends every session of the account and refuses it from now on. Returns how many sessions were active. */
-    async deactivate(client: Client, identifier: string): Promise<number> {
-      const user = await find(identifier)
+    /** Ends every session of the account and refuses it from now on. Says whether it was active, and how many of them were. */
+    async deactivate(client: Client, identifier: string): Promise<{ wasActive: boolean; endedSessions: number }> {
+      const { id } = await find(identifier)
       return db.transaction(async (tx) => {
-        await tx.prisma.user.update({ where: { id: user.id }, data: { isActive: false }, select: { id: true } })
-        await audit.record(tx, client, { type: 'PROFILE_UPDATED', userId: user.id, metadata: { fields: ['isActive'] } })
-        const ended = await sessions.end(tx, client, user.id, 'ADMIN')
-        await tx.afterCommit(() => records.forget({ userIds: [user.id] }))
-        return ended.length
+        const wasActive = await setActive(tx, client, id, false)
+        const ended = await sessions.end(tx, client, id, 'ADMIN')
+        return { wasActive, endedSessions: ended.length }
       })
+    },
+
+    /** Takes a deactivation back; the sessions that it has ended stay so. Returns whether the account was active before. */
+    async activate(client: Client, identifier: string): Promise<boolean> {
+      const { id } = await find(identifier)
+      return db.transaction(async (tx) => !(await setActive(tx, client, id, true)))
     },
   }
 }

@@ -43,7 +43,7 @@ export interface Anchor {
 }
 
 interface Range {
-  /** The first position to look at. Default: the first event that retention has left. */
+  /** The first position to look at, or the end of the log where that is before. Default: the first event that retention has left. */
   from?: bigint
   /** The last one. Default: the newest event. */
   to?: bigint
@@ -113,8 +113,9 @@ export function createAuditVerification({ sql, clock, checkpoints, retentionMs, 
   async function verify({ from, to, count, anchors = [], onProgress }: Range): Promise<Verification> {
     const [stub, end] = await Promise.all([checkpoints.stub(), checkpoints.end()])
     const begin = stub ?? GENESIS
-    const isPartial = from !== undefined && from > begin.position + 1n
-    const first = isPartial ? from : begin.position + 1n
+    const wanted = from === undefined ? 0n : least(from, end + 1n)
+    const isPartial = wanted > begin.position + 1n
+    const first = isPartial ? wanted : begin.position + 1n
     const last = least(end, to, count === undefined ? end : first - 1n + BigInt(count))
     const result: Verification = {
       from: first,
@@ -134,7 +135,7 @@ export function createAuditVerification({ sql, clock, checkpoints, retentionMs, 
       const contradiction = changedSince([stub], anchors, result) ?? goneTooSoon(stub, anchors, since)
       if (contradiction) return { ...result, broken: contradiction }
     }
-    const link = isPartial ? await linkBefore(from) : begin
+    const link = isPartial ? await linkBefore(first) : begin
     if (!link) return { ...result, broken: { position: first - 1n, reason: 'MISSING' } }
     const lost = anchors.find(({ position }) => position > end)
     if (lost) return { ...result, broken: { position: end + 1n, reason: 'MISSING' } }

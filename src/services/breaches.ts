@@ -1,5 +1,6 @@
+import { openText, sealText } from '../crypto/envelopes.js'
 import type { KeyRing } from '../crypto/key-ring.js'
-import { open, seal, sha1Hex } from '../crypto/secrets.js'
+import { sha1Hex } from '../crypto/secrets.js'
 import type { BreachChecker, Clock, Jobs } from '../ports.js'
 import type { Audit } from './audit.js'
 import type { Client } from './client.js'
@@ -35,17 +36,16 @@ export function createBreaches({ db, clock, audit, jobs, breaches, records, mail
   return {
     /** Has a job ask later. It holds no more of the password than an encrypted digest. */
     async checkLater(tx: Transaction, userId: string, password: string): Promise<void> {
-      const sealed = seal(keys.current, sha1Hex(password), contextOf(userId)).toString('base64')
+      const sealed = sealText(keys, sha1Hex(password), contextOf(userId))
       await jobs.enqueue(tx.sql, 'breach-check', { userId, sealed, chosenAt: clock.now() })
     },
 
     /**
      * Records PASSWORD_FOUND_IN_BREACH when it is one, and tells the owner, once for a job. Throws while the service is away,
-     * so that the job comes back.
+     * or the key that sealed the digest is gone, so that the job comes back.
      */
     async check(client: Client, jobId: string, { userId, sealed, chosenAt }: BreachCheck): Promise<void> {
-      const sha1 = open(keys.all, Buffer.from(sealed, 'base64'), contextOf(userId))
-      if (sha1 === null) return
+      const sha1 = openText(keys, sealed, contextOf(userId))
       const isBreached = await breaches.isBreached(sha1, LOOKUP_TIMEOUT_MS)
       if (isBreached === null) throw new Error('The breach service did not answer')
       if (!isBreached) return

@@ -1,5 +1,5 @@
+import { openText, sealText } from '../crypto/envelopes.js'
 import type { KeyRing } from '../crypto/key-ring.js'
-import { open, seal } from '../crypto/secrets.js'
 import type { Clock, Jobs, Place } from '../ports.js'
 import type { Client } from './client.js'
 import type { Transaction } from './database.js'
@@ -32,7 +32,7 @@ export function createMailRequests({ clock, jobs, keys }: Deps) {
     /** The job exists exactly when the transaction commits. While it waits it is encrypted: it names an address. */
     async ask(tx: Transaction, { locate, ...client }: Client, request: MailRequest): Promise<void> {
       const envelope: Envelope = { request, client: { ...client, place: locate() }, at: clock.now().toISOString() }
-      const sealed = seal(keys.current, JSON.stringify(envelope), CONTEXT).toString('base64')
+      const sealed = sealText(keys, JSON.stringify(envelope), CONTEXT)
       await jobs.enqueue(tx.sql, 'mail-request', { sealed })
       // A registration is followed by about the same work for every address. The others wait for the next poll, so that
       // this work does not fall into the time of what the same caller asks for next.
@@ -41,9 +41,7 @@ export function createMailRequests({ clock, jobs, keys }: Deps) {
 
     /** Opens what `ask` enqueued. Throws when it was sealed under a key that is gone. */
     open(sealed: string): { request: MailRequest; client: Client; at: Date } {
-      const text = open(keys.all, Buffer.from(sealed, 'base64'), CONTEXT)
-      if (text === null) throw new Error('The request was enqueued under a SECRET_KEY that is not configured')
-      const { request, client, at } = JSON.parse(text) as Envelope
+      const { request, client, at } = JSON.parse(openText(keys, sealed, CONTEXT)) as Envelope
       const { place, ...rest } = client
       return { request, client: { ...rest, locate: () => place }, at: new Date(at) }
     },

@@ -1,5 +1,5 @@
+import { openText, sealText } from '../crypto/envelopes.js'
 import type { KeyRing } from '../crypto/key-ring.js'
-import { open, seal } from '../crypto/secrets.js'
 import { type EmailData, type EmailKind, WITH_NOT_ME } from '../emails/kinds.js'
 import { renderEmail } from '../emails/render.js'
 import { displayNameOf } from '../identifiers.js'
@@ -61,7 +61,7 @@ export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
       ...(WITH_NOT_ME.has(kind) && (await notMe(tx, to.id))),
     }
     const letter = { kind, data: { ...data, ...ways }, recipient }
-    const sealed = seal(keys.current, JSON.stringify(letter), CONTEXT).toString('base64')
+    const sealed = sealText(keys, JSON.stringify(letter), CONTEXT)
     await jobs.enqueue(tx.sql, 'send-email', { sealed })
     await tx.afterCommit(() => jobs.wake('send-email'))
   }
@@ -77,9 +77,7 @@ export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
 
     /** Opens what `send` enqueued. Throws when it was sealed under a key that is gone. */
     render(sealed: string): MailMessage {
-      const text = open(keys.all, Buffer.from(sealed, 'base64'), CONTEXT)
-      if (text === null) throw new Error('The mail was enqueued under a SECRET_KEY that is not configured')
-      const { kind, data, recipient } = JSON.parse(text) as Letter
+      const { kind, data, recipient } = JSON.parse(openText(keys, sealed, CONTEXT)) as Letter
       return { to: recipient.email, ...renderEmail(kind, data as never, recipient) }
     },
   }

@@ -27,7 +27,7 @@ async function run(installation: Installation, ...args: string[]): Promise<strin
 }
 
 test.each([
-  ...['user create', 'user grant', 'user revoke', 'user unlock', 'user deactivate', 'user list'],
+  ...['user create', 'user grant', 'user revoke', 'user unlock', 'user deactivate', 'user activate', 'user list'],
   ...['migrate', 'maintenance flush'],
 ])('`%s` explains itself', async (command) => {
   const { code, stdout, stderr } = await runCli({}, ...command.split(' '), '--help')

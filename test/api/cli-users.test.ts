@@ -189,7 +189,7 @@ test('`user deactivate` refuses the sessions of the account at once, and every l
   const socket = await openSocket(app.url, { token: other.accessToken })
   expect(await socket.ask('{ me { id } }')).toEqual({ data: { me: { id: hedy.id } } })
   expect(await hedy.call(MeDocument)).toMatchObject({ id: hedy.id })
-  expect(await userJson(['deactivate', hedy.email])).toEqual({ endedSessions: 2 })
+  expect(await userJson(['deactivate', hedy.email])).toEqual({ wasActive: true, endedSessions: 2 })
   for (const { call, refreshToken } of [hedy, other]) {
     expect(await call(MeDocument)).toBeNull()
     const refused = await app.anonymous.call(RefreshDocument, { input: { refreshToken } })
@@ -204,8 +204,21 @@ test('`user deactivate` refuses the sessions of the account at once, and every l
   expect(ended.map(({ metadata, correlationId }) => ({ metadata, correlationId }))).toEqual(
     [hedy, other].map(() => ({ metadata: { reason: 'ADMIN' }, correlationId: byCommandLine })),
   )
-  const stdout = await user(['deactivate', hedy.email])
-  expect(stdout).toBe('The account was deactivated. Sessions that were ended: 0.\n')
+})
+
+test('`user activate` takes that back, but no session; done twice, neither records a second event', async () => {
+  const hedy = await app.newUser()
+  expect(await user(['deactivate', hedy.email])).toBe('The account was deactivated. Sessions that were ended: 1.\n')
+  const again = 'The account was deactivated before. Sessions that were ended: 0.\n'
+  expect(await user(['deactivate', hedy.email])).toBe(again)
+  expect(await userJson(['activate', hedy.email])).toEqual({ wasActive: false })
+  expect(await user(['activate', hedy.email])).toBe('The account was active before.\n')
+  expect(await hedy.call(MeDocument)).toBeNull()
+  expectType(await logIn(hedy.email), 'LoginSuccess')
+  const events = await app.eventsOf(hedy, { types: ['PROFILE_UPDATED'] })
+  const metadata = [true, false].map((isActive) => ({ fields: ['isActive'], isActive }))
+  expect(events).toMatchObject(metadata.map((each) => ({ metadata: each, correlationId: byCommandLine })))
+  expect(events).toHaveLength(2)
 })
 
 test('`user list` tells registrations that wait from accounts', async () => {
@@ -228,7 +241,7 @@ test('Of two permissions that are granted at once, both are there', async () => 
   expect((await ada.call(MeDocument))?.permissions.sort()).toEqual(['one:read', 'two:read'])
 })
 
-test.each([['grant', 'admin'], ['unlock'], ['deactivate']])(
+test.each([['grant', 'admin'], ['unlock'], ['deactivate'], ['activate']])(
   '`user %s` says that there is no such account',
   async (command, ...more) => {
     const result = await runCli(settings, 'user', command, 'nobody@example.com', ...more)

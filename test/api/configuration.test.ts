@@ -48,6 +48,17 @@ test(
   START_MS,
 )
 
+test.each([['/etc/passwd'], ['/']])(
+  'A server whose place database is %s says so, and exits with code 1',
+  async (path) => {
+    const env = { DATABASE_URL: inject('database').url, LOG_FORMAT: 'json', GEOIP_DATABASE: path }
+    const server = startProcess(env)
+    expect(await server.exited).toBe(1)
+    expect(server.output()).toContain(`"GEOIP_DATABASE: ${path} cannot be read as a MaxMind database: `)
+  },
+  START_MS,
+)
+
 function problemsOf(env: Record<string, string>): readonly string[] {
   try {
     loadConfig(env)

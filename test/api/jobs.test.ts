@@ -15,7 +15,11 @@ const TRIES = 13
 const MAILS = `
   SELECT name, state, data->>'sealed' AS sealed FROM jobs.job
   WHERE name IN ('send-email', 'send-email.dead') ORDER BY name`
-const TRY_NOW = `UPDATE jobs.job SET start_after = now() WHERE name = 'send-email' AND state = 'retry'`
+const TRY_NOW = `UPDATE jobs.job SET start_after = now() WHERE state = 'retry'`
+const FOREIGN = 'under a SECRET_KEY that is not configured'
+/** With keys of its own, so that a server starts with any SECRET_KEY. */
+const OWN_KEYS = { JWT_ALGORITHM: 'HS256', JWT_SIGNING_KEY: 'a-key-for-tokens-that-stays-as-it-is-all-along' }
+const SECRET_KEY = 'another-key-than-the-one-that-the-job-was-written-under'
 
 test('A mail that is always refused is not lost: after its last try it is in the queue send-email.dead', async () => {
   const smtp = await startSmtp({ refusals: Number.POSITIVE_INFINITY })
@@ -45,24 +49,31 @@ test('A mail that is always refused is not lost: after its last try it is in the
 
 test('A mail that was written under a SECRET_KEY that is gone is told of, not just tried in silence', async () => {
   const smtp = await startSmtp({ refusals: Number.POSITIVE_INFINITY })
-  // With keys of its own, so that the server starts all the same.
-  const env = {
-    SMTP_URL: smtp.url,
-    JWT_ALGORITHM: 'HS256',
-    JWT_SIGNING_KEY: 'a-key-for-tokens-that-stays-as-it-is-all-along',
-  }
+  const env = { ...OWN_KEYS, SMTP_URL: smtp.url }
   const app = await startApp({ env })
   await app.register()
   await eventually(() => smtp.refused()).toBe(1)
-  const SECRET_KEY = 'another-key-than-the-one-that-the-mail-was-written-under'
   const after = await startApp({ env: { ...env, SECRET_KEY }, beside: app })
   const { query } = await openDatabase(app.installation)
   await eventually(async () => {
     await query(TRY_NOW)
     after.operator.wake('send-email')
     return after.log.lines.join('')
-  }, 30_000).toContain('under a SECRET_KEY that is not configured')
+  }, 30_000).toContain(FOREIGN)
   app.log.problems.length = 0
+})
+
+test('Nor is a breach check lost that was asked for under such a key', async () => {
+  const app = await startApp({ env: { ...OWN_KEYS, BREACH_CHECK_URL: 'http://127.0.0.1:1/' } })
+  await app.register()
+  const after = await startApp({ env: { ...OWN_KEYS, SECRET_KEY }, beside: app })
+  const { query } = await openDatabase(app.installation)
+  await eventually(async () => {
+    await query(TRY_NOW)
+    after.operator.wake('breach-check')
+    return after.log.lines.find((line) => line.includes('breach-check'))
+  }, 30_000).toContain(FOREIGN)
+  expect((await query(`SELECT FROM jobs.job WHERE name = 'breach-check' AND state < 'completed'`)).rowCount).toBe(1)
 })
 
 test('Only mails are kept after their last try: no digest of a password is', async () => {

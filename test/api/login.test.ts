@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { LoginDocument, type LoginInput, MeDocument, RegisterDocument } from '../support/generated/graphql.js'
 
 const app = await startApp()
@@ -128,12 +129,17 @@ describe('an account whose password was hashed with other parameters', () => {
     expect(await app.operator.passwordHashOf(ada)).toBe(after)
   })
 
-  test('signs in on several devices at once', async () => {
+  test('signs in at two processes at once', async () => {
     const ada = await app.newUser()
-    const stronger = await startApp({ beside: app, env: { PASSWORD_HASH_MEMORY_KIB: '2048' } })
+    const start = () => startApp({ beside: app, env: { PASSWORD_HASH_ITERATIONS: '2' } })
+    const stronger = [await start(), await start()]
     const input = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' } as const
-    const signIns = Array.from({ length: 6 }, () => stronger.anonymous.call(LoginDocument, { input }))
-    for (const result of await Promise.all(signIns)) expectType(result, 'LoginSuccess')
+    // Both have checked the old hash, and wait for the account.
+    const lock = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
+    const signIns = Promise.all(stronger.map(({ anonymous }) => anonymous.call(LoginDocument, { input })))
+    await lock.untilWaiting(2)
+    await lock.release()
+    for (const result of await signIns) expectType(result, 'LoginSuccess')
     expect(await app.eventsOf(ada, { types: ['LOGIN_FAILED'] })).toEqual([])
   })
 })

@@ -46,3 +46,22 @@ describe('a session that ends in the instant in which a connection is opened for
     await eventually(() => metric(app.url, 'event_subscribers')).toBe(0)
   })
 })
+
+test('A role that is taken away in the instant in which a stream is opened with it ends that stream', async () => {
+  const [eve, bob] = [await app.newUser(), await app.newUser()]
+  for (const { email } of [eve, bob]) await app.operator.grant(email, 'admin')
+  const events = 'subscription { securityEvents { node { metadata } } }'
+  const log = await openStream(app.url, { token: bob.accessToken }, events)
+
+  // The server has looked at the account, and waits for the session.
+  const lock = await lockDatabase(app.installation, 'LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE')
+  const opened = openStream(app.url, { token: eve.accessToken }, events)
+  await lock.untilWaiting(1)
+  await app.operator.grant(eve.email, 'user')
+  await eventually(() => log.received.some(({ data }) => data.securityEvents.node.metadata.granted === 'user')).toBe(
+    true,
+  )
+  await lock.release()
+  await (await opened).ended
+  log.stop()
+})
