@@ -152,6 +152,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     patienceMs: config.limits.operationMs,
     routes,
     isProduction: config.isProduction,
+    productName: config.productName,
     log,
     readClient,
     maskError,

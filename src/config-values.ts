@@ -56,6 +56,13 @@ export const base = url('http:', 'https:')
 export const mailbox = z
   .string()
   .regex(/^([^<>]*<)?[^<>@\s]+@[^<>@\s]+>?$/, 'must be an address, such as Name <name@example.com>')
+/** One line for people, without what hides or reorders text. */
+export const line = (max: number) =>
+  z
+    .string()
+    .trim()
+    .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$/u, 'must be one line of text')
+    .max(max, `must have at most ${max} characters`)
 export const origins = z
   .string()
   .transform(toList)

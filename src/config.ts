@@ -8,6 +8,7 @@ import {
   duration,
   flag,
   integer,
+  line,
   listOf,
   mailbox,
   oneOf,
@@ -21,7 +22,7 @@ import { parseDetectionRules } from './detection-rules.js'
 import { DEFAULT_RATE_LIMITS, parseRateLimits, type RateLimits } from './rate-limits.js'
 
 /** Every setting that the server reads, with its default. The reference is docs/configuration.md. */
-const shape = {
+const schema = z.object({
   NODE_ENV: oneOf('development', 'test', 'production').default('development'),
   HOST: z.string().default('127.0.0.1'),
   PORT: integer(4000, 0, 65535),
@@ -31,6 +32,7 @@ const shape = {
   REDIS_URL: urls('redis:', 'rediss:').optional(),
   PUBLIC_URL: base.optional(),
   FRONTEND_URL: base.optional(),
+  PRODUCT_NAME: line(50).default('Portcullis'),
   SMTP_URL: url('smtp:', 'smtps:').optional(),
   MAIL_FROM: mailbox.default('Portcullis <no-reply@localhost>'),
   CORS_ALLOWED_ORIGINS: origins.optional(),
@@ -98,14 +100,13 @@ const shape = {
   INTROSPECTION: flag.optional(),
   LOG_LEVEL: oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent').default('info'),
   LOG_FORMAT: oneOf('pretty', 'json').optional(),
-}
-const schema = z.object(shape)
+})
 
 /**
  * The names of all settings, for the checks that keep the documentation true.
  * @internal
  */
-export const SETTINGS = Object.keys(shape)
+export const SETTINGS = Object.keys(schema.shape)
 
 /** What is wrong with the environment: one line for each problem. */
 export class ConfigError extends Error {
@@ -163,6 +164,7 @@ export function loadConfig(environment: Record<string, string | undefined>) {
     urls: { public: env.PUBLIC_URL, frontend: env.FRONTEND_URL },
     database: { url: env.DATABASE_URL, poolSize: env.DATABASE_POOL_SIZE },
     redisUrls: env.REDIS_URL,
+    productName: env.PRODUCT_NAME,
     mail: { smtpUrl: env.SMTP_URL, from: env.MAIL_FROM },
     corsOrigins: env.CORS_ALLOWED_ORIGINS,
     csrfOrigins: env.CSRF_TRUSTED_ORIGINS,

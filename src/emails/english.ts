@@ -13,10 +13,11 @@ const origin = (data: Origin, formats: Formats) =>
 const RESET = 'Reset your password'
 
 /** For those who know nothing of it. */
-const notMe = ({ notMeLink }: { notMeLink: string }) => ({ label: 'This was not me', url: notMeLink })
+const NOT_ME = 'This was not me'
+const notMe = ({ notMeLink }: { notMeLink: string }) => ({ label: NOT_ME, url: notMeLink })
 const whatItDoes = ({ notMeSeconds }: { notMeSeconds: number }, formats: Formats) =>
-  `The link works once, for ${formats.duration(notMeSeconds)}. It ends all sessions, stops the password and sends you ` +
-  'a mail with which you choose a new one.'
+  `The link below, "${NOT_ME}", ends all sessions, stops the password and sends you a mail with which you choose a new ` +
+  `one. It works once, for ${formats.duration(notMeSeconds)}.`
 
 const SUSPICIONS: Readonly<Record<Suspicion, string>> = {
   NEW_COUNTRY: 'It came from a country that your account was not used from before.',
@@ -27,7 +28,8 @@ const SUSPICIONS: Readonly<Record<Suspicion, string>> = {
 export const english: Language = {
   tag: 'en',
   greeting: (name) => (name === null ? 'Hello,' : `Hello ${name},`),
-  footer: 'Portcullis sent this mail because of something that happened to an account with this address.',
+  footer: (productName) =>
+    `${productName} sent this mail because of something that happened to an account with this address.`,
   emails: {
     'email-verification': ({ link, code, lifetimeSeconds, ...from }, formats) => ({
       subject: 'Verify your e-mail address',
@@ -117,7 +119,7 @@ export const english: Language = {
       facts: [['Locked until', formats.time(data.lockedUntil)], ...origin(data, formats)],
       link: { label: RESET, url: data.resetLink },
       closing: [
-        'You can sign in again after that. If you have forgotten your password, reset it.',
+        'You can sign in again when the lock has ended. If you have forgotten your password, reset it.',
         'If it was not you, your password has kept them out. If you fear that they may guess it, protect your account.',
         whatItDoes(data, formats),
       ],

@@ -78,6 +78,6 @@ export interface Formats {
 export interface Language {
   tag: string
   greeting(name: string | null): string
-  footer: string
+  footer(productName: string): string
   emails: { readonly [K in EmailKind]: (data: EmailData[K], formats: Formats) => Content }
 }

@@ -80,13 +80,13 @@ function usableLocale(locale: string, language: Language): string {
 
 const cleanLink = (link: Content['link']) => link && { label: clean(link.label), url: clean(link.url) }
 
-function toLetter(content: Content, language: Language, recipient: Recipient): Letter {
+function toLetter(content: Content, language: Language, recipient: Recipient, productName: string): Letter {
   const link = cleanLink(content.link)
   const closingLink = cleanLink(content.closingLink)
   return {
     language: language.tag,
     greeting: language.greeting(content.isAddressedByName ? safeName(recipient.displayName) : null),
-    footer: language.footer,
+    footer: clean(language.footer(productName)),
     subject: clean(content.subject),
     isAddressedByName: content.isAddressedByName,
     opening: content.opening.map(clean),
@@ -102,7 +102,12 @@ function toLetter(content: Content, language: Language, recipient: Recipient): L
  * One mail in the recipient's language and timezone. Unknown languages read English, unknown timezones UTC.
  * Nothing that a user has chosen can add markup, headers or lines.
  */
-export function renderEmail<K extends EmailKind>(kind: K, data: EmailData[K], recipient: Recipient): RenderedEmail {
+export function renderEmail<K extends EmailKind>(
+  kind: K,
+  data: EmailData[K],
+  recipient: Recipient,
+  productName: string,
+): RenderedEmail {
   const language = LANGUAGES[recipient.locale.split(/[-_]/)[0]?.toLowerCase() ?? ''] ?? english
   const locale = usableLocale(recipient.locale, language)
   const dates = dateFormat(locale, recipient.timezone)
@@ -110,6 +115,6 @@ export function renderEmail<K extends EmailKind>(kind: K, data: EmailData[K], re
     time: (instant: Instant) => dates.format(new Date(instant)),
     duration: (seconds) => formatDuration(locale, seconds),
   }
-  const letter = toLetter(language.emails[kind](data, formats), language, recipient)
+  const letter = toLetter(language.emails[kind](data, formats), language, recipient, productName)
   return { subject: letter.subject, text: layOutText(letter), html: layOutHtml(letter) }
 }

@@ -1,5 +1,10 @@
 // The tabs that GraphiQL opens with: the story of an account, from registering to live alerts.
 
+const USER_ERROR = `... on UserError {
+      code
+      message
+    }`
+
 export const withToken = JSON.stringify({ authorization: 'Bearer <paste accessToken here>' }, null, 2)
 
 const REGISTER = `# 1. Press play, then open the mail that has come
@@ -18,10 +23,7 @@ mutation Register {
       email
       message
     }
-    ... on UserError {
-      code
-      message
-    }
+    ${USER_ERROR}
     ... on WeakPasswordError {
       violations {
         rule
@@ -43,10 +45,7 @@ mutation VerifyEmail {
     ... on VerifyEmailSuccess {
       email
     }
-    ... on UserError {
-      code
-      message
-    }
+    ${USER_ERROR}
   }
 }
 `
@@ -73,10 +72,7 @@ mutation Login {
         }
       }
     }
-    ... on UserError {
-      code
-      message
-    }
+    ${USER_ERROR}
     ... on AccountLockedError {
       lockedUntil
     }
@@ -179,44 +175,15 @@ mutation Refresh {
         refreshToken
       }
     }
-    ... on UserError {
-      code
-      message
-    }
+    ${USER_ERROR}
   }
 }
 `
 
-const CHANGE_PASSWORD = `# 9. Ends your sessions everywhere else.
-# Paste the accessToken into the headers below.
-mutation ChangePassword {
-  changePassword(
-    input: {
-      currentPassword:
-        "violet-harbour-41-lantern"
-      newPassword: "copper-lagoon-58"
-    }
-  ) {
-    ... on ChangePasswordSuccess {
-      terminatedSessions
-    }
-    ... on UserError {
-      code
-      message
-    }
-    ... on WeakPasswordError {
-      violations {
-        rule
-        message
-      }
-    }
-  }
-}
-`
-
-const TERMINATE_SESSION = `# 10. Ends one of your sessions at once.
-# Paste the accessToken into the headers below,
-# and an id from the tab Sessions.
+const TERMINATE_SESSION = `# 9. Ends one of your sessions at once.
+# Sign in once more, then paste the id of the
+# session that is not current (tab Sessions),
+# and the accessToken into the headers below.
 mutation TerminateSession {
   terminateSession(
     input: { sessionId: "<paste id here>" }
@@ -227,9 +194,37 @@ mutation TerminateSession {
         isActive
       }
     }
-    ... on UserError {
-      code
-      message
+    ${USER_ERROR}
+  }
+}
+`
+
+const CHANGE_PASSWORD = `# 10. Ends every other session and your tokens.
+# Paste the accessToken into the headers below.
+# From here on the new accessToken of the answer
+# goes there, and the password to sign in with is
+# copper-lagoon-58.
+mutation ChangePassword {
+  changePassword(
+    input: {
+      currentPassword:
+        "violet-harbour-41-lantern"
+      newPassword: "copper-lagoon-58"
+    }
+  ) {
+    ... on ChangePasswordSuccess {
+      terminatedSessions
+      authentication {
+        accessToken
+        refreshToken
+      }
+    }
+    ${USER_ERROR}
+    ... on WeakPasswordError {
+      violations {
+        rule
+        message
+      }
     }
   }
 }
@@ -244,6 +239,6 @@ export const EXAMPLE_TABS = [
   { query: AUDIT_LOG, headers: withToken },
   { query: SECURITY_ALERTS, headers: withToken },
   { query: REFRESH, headers: '{}' },
-  { query: CHANGE_PASSWORD, headers: withToken },
   { query: TERMINATE_SESSION, headers: withToken },
+  { query: CHANGE_PASSWORD, headers: withToken },
 ]

@@ -15,6 +15,8 @@ export interface Exchange {
   head: Head
   client: Client
   transport: HttpTransport
+  /** For pages. */
+  productName: string
   /** What counts it as under way, once it is admitted. */
   ticket: OpenTicket | null
   /** What is wrong with its document, once that was looked for. */

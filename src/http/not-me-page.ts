@@ -1,13 +1,13 @@
 import { html } from '../emails/html.js'
-import { page } from './page-layout.js'
-import { alert, hidden, success } from './pages.js'
+import { type Page, page } from './page-layout.js'
+import { alert, continueLink, hidden, success } from './page-parts.js'
 
 export type NotMeState =
   /** The link of the mail was opened: nothing has happened yet. */
   { step: 'confirm'; token: string; csrf: string } | { step: 'failed' } | { step: 'done'; continueUrl?: string }
 
 /** GET and POST /not-me. Only the button does something; what it does is the same for every mail. */
-export function notMePage(state: NotMeState): string {
+export function notMePage(state: NotMeState): Page {
   switch (state.step) {
     case 'confirm':
       return page(
@@ -30,7 +30,8 @@ ${hidden('token', state.token)}
         'Error: this was not me',
         html`<h1>This link does not work</h1>
 ${alert('The link was used before, or is more than a week old. Nothing was changed now.')}
-<p>If somebody else may know your password, reset it: that ends every session.</p>`,
+<p>If somebody else may know your password, reset it: that ends every session.</p>
+<a class="button" href="/reset-password">Reset your password</a>`,
       )
     case 'done':
       return page(
@@ -38,7 +39,8 @@ ${alert('The link was used before, or is more than a week old. Nothing was chang
         html`<h1>Your account is protected</h1>
 ${success('All sessions have ended, and the password that your account had no longer works.')}
 <p>We have sent you a mail. Choose a new password with its link or its code; until then nobody can sign in.</p>
-${state.continueUrl && html`<a class="button" href="${state.continueUrl}">Continue</a>`}`,
+<p><a href="/reset-password">Enter the code, or send a new mail</a></p>
+${continueLink(state.continueUrl)}`,
       )
   }
 }

@@ -15,8 +15,9 @@ body { margin: 0; min-height: 100vh; padding: 48px 16px; background: var(--page)
 header, main { max-width: 440px; margin: 0 auto }
 .wide header, .wide main { max-width: 860px }
 header { display: flex; align-items: center; gap: 10px; margin-bottom: 20px; font-weight: 600 }
-header a { display: inline-flex; align-items: center; gap: 10px; color: inherit; text-decoration: none }
-header svg { width: 26px; height: 26px; color: var(--accent) }
+header a { display: inline-flex; align-items: center; gap: 10px; color: inherit; text-decoration: none;
+  overflow-wrap: anywhere }
+header svg { flex: none; width: 26px; height: 26px; color: var(--accent) }
 main, article { padding: 28px; border: 1px solid var(--line); border-radius: 14px; background: var(--card) }
 .list main { padding: 0; border: 0; background: none }
 article { margin-bottom: 20px }
@@ -34,6 +35,8 @@ button, a.button { display: block; width: 100%; padding: 12px 20px; border: 0; b
   background: var(--accent); color: var(--on-accent); font: inherit; font-weight: 600; text-align: center;
   text-decoration: none; cursor: pointer }
 button:hover, a.button:hover { filter: brightness(1.1) }
+button.second { margin-top: 12px; background: none; color: var(--accent); box-shadow: inset 0 0 0 1px }
+.more { margin: 20px 0 0 }
 .note { margin: 0 0 20px; padding: 12px 14px; border-left: 4px solid; border-radius: 8px }
 .note:last-child, .note p:last-child, .note ul { margin-bottom: 0 }
 .note ul { margin-top: 8px; padding-left: 20px }
@@ -76,21 +79,25 @@ const svg = (stroke: string, more = '') =>
 const LOGO = raw(svg('currentColor', ' aria-hidden="true"'))
 const ICON = `data:image/svg+xml,${encodeURIComponent(svg('#6366f1'))}`
 
-/** A whole document. `layout` is the class of the body: one narrow card, one wide card, or a list of cards. */
-export function page(title: string, body: Html, layout: '' | 'wide' | 'wide list' = ''): string {
-  return html`<!doctype html>
+/** A whole document, once it is known what the product is called (PRODUCT_NAME). */
+export type Page = (productName: string) => string
+
+/** `layout` is the class of the body: one narrow card, one wide card, or a list of cards. */
+export function page(title: string, body: Html, layout: '' | 'wide' | 'wide list' = ''): Page {
+  return (productName) =>
+    html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <meta name="referrer" content="no-referrer">
-<title>${title} · Portcullis</title>
+<title>${title} · ${productName}</title>
 <link rel="icon" href="${ICON}">
 <style>${raw(PAGE_STYLE)}</style>
 </head>
 <body${layout && html` class="${layout}"`}>
-<header><a href="/">${LOGO}Portcullis</a></header>
+<header><a href="/">${LOGO}${productName}</a></header>
 <main>
 ${body}
 </main>

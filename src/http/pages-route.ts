@@ -6,9 +6,12 @@ import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
 import { retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { notMePage } from './not-me-page.js'
-import { PAGE_CSP } from './page-layout.js'
-import { errorPage, resetPasswordPage, verifyEmailPage } from './pages.js'
+import { PAGE_CSP, type Page } from './page-layout.js'
+import type { Form } from './page-parts.js'
+import { errorPage } from './pages.js'
+import { resetPasswordPage } from './reset-password-page.js'
 import { readBody, send } from './responses.js'
+import { verifyEmailPage } from './verify-email-page.js'
 import type { Graphql } from './yoga.js'
 
 /** What stands for bytes that are no UTF-8: passwords that differ in those would be the same one. */
@@ -25,6 +28,13 @@ const RESET = parse(`mutation ResetPassword($input: ResetPasswordInput!) {
     ... on UserError { message }
     ... on WeakPasswordError { violations { message } }
   }
+}`)
+
+const RESEND = parse(`mutation ResendVerificationEmail($input: ResendVerificationEmailInput!) {
+  result: resendVerificationEmail(input: $input) { __typename ... on ResendVerificationEmailSuccess { message } }
+}`)
+const REQUEST_RESET = parse(`mutation RequestPasswordReset($input: RequestPasswordResetInput!) {
+  result: requestPasswordReset(input: $input) { __typename ... on RequestPasswordResetSuccess { message } }
 }`)
 
 interface Outcome {
@@ -47,6 +57,9 @@ interface Deps {
 
 type PagePath = '/verify-email' | '/reset-password' | '/not-me'
 
+const LINK_IS_DEAD = 'The link was used before, or has expired. You can try the six-digit code of the latest mail.'
+const CODE_IS_WRONG = 'That code is not right, or has expired.'
+
 interface Issue {
   message: string
 }
@@ -55,6 +68,14 @@ interface Issue {
 function explain(error: GraphQLError): string {
   const issues = error.extensions.issues as Issue[] | undefined
   return issues?.map((issue) => issue.message).join(' ') || error.message
+}
+
+/** The link or code is not good, and a link will never be. */
+const isRefused = ({ __typename }: Outcome) => __typename === 'InvalidTokenError'
+
+function errorOf(outcome: Outcome, token: string | undefined): string {
+  if (!isRefused(outcome)) return outcome.message ?? ''
+  return token ? LINK_IS_DEAD : CODE_IS_WRONG
 }
 
 /** The pages that the links of mails open. A GET changes nothing; their forms run the same mutations as any client. */
@@ -74,37 +95,59 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
   }
 
   const optional = (form: URLSearchParams, name: string) => form.get(name)?.trim() || undefined
-  const show = ({ head }: Exchange, status: number, page: string) =>
-    send(head, status, 'text/html; charset=utf-8', page)
+  const show = ({ head, productName }: Exchange, status: number, page: Page) =>
+    send(head, status, 'text/html; charset=utf-8', page(productName))
   const next = () => {
     const url = continueUrl()
     return url ? { continueUrl: url } : {}
   }
 
+  /** What those without a link that works ask for, and where its code is entered. */
+  const mails = {
+    '/verify-email': {
+      document: RESEND,
+      ask: (form: Form) => verifyEmailPage({ step: 'ask', ...form }),
+      enter: (form: Form & { notice?: string }) => verifyEmailPage({ step: 'code', ...form }),
+    },
+    '/reset-password': {
+      document: REQUEST_RESET,
+      ask: (form: Form) => resetPasswordPage({ step: 'ask', ...form }),
+      enter: (form: Form & { notice?: string }) => resetPasswordPage({ step: 'form', requirements, ...form }),
+    },
+  }
+
+  async function askForMail(exchange: Exchange, form: URLSearchParams, path: keyof typeof mails): Promise<void> {
+    const { document, ask, enter } = mails[path]
+    const again = { csrf: exchange.transport.csrfToken(), email: optional(form, 'email') ?? '' }
+    if (form.get('step') === 'code') return show(exchange, 200, enter(again))
+    const { status, message = '' } = await run(exchange, document, { email: again.email })
+    show(exchange, status, status === 200 ? enter({ ...again, notice: message }) : ask({ ...again, error: message }))
+  }
+
   async function verify(exchange: Exchange, form: URLSearchParams): Promise<void> {
+    if (form.has('step')) return askForMail(exchange, form, '/verify-email')
     const [token, email, code] = [optional(form, 'token'), optional(form, 'email'), optional(form, 'code')]
     const outcome = await run(exchange, VERIFY, token ? { token } : { email, code })
     if (outcome.email) return show(exchange, 200, verifyEmailPage({ step: 'done', email: outcome.email, ...next() }))
-    const csrf = exchange.transport.csrfToken()
-    const failed = { step: 'failed', message: outcome.message ?? '', csrf, ...(email && { email }) } as const
-    show(exchange, Math.max(400, outcome.status), verifyEmailPage(failed))
+    const again = { csrf: exchange.transport.csrfToken(), error: errorOf(outcome, token), email }
+    const isAlive = token && !isRefused(outcome)
+    const page = verifyEmailPage(isAlive ? { step: 'confirm', token, ...again } : { step: 'code', ...again })
+    show(exchange, Math.max(400, outcome.status), page)
   }
 
   async function reset(exchange: Exchange, form: URLSearchParams): Promise<void> {
+    if (form.has('step')) return askForMail(exchange, form, '/reset-password')
     const [token, email, code] = [optional(form, 'token'), optional(form, 'email'), optional(form, 'code')]
     const proof = token ? { token } : { email, code }
     const outcome = await run(exchange, RESET, { ...proof, newPassword: form.get('newPassword') ?? '' })
     if (outcome.__typename === 'ResetPasswordSuccess') {
       return show(exchange, 200, resetPasswordPage({ step: 'done', message: outcome.message ?? '', ...next() }))
     }
-    const { message = '', violations = [] } = outcome
-    // A dead link never works again: the next try takes the code.
-    const isDead = outcome.__typename === 'InvalidTokenError'
-    const again = { ...(token && !isDead && { token }), ...(email && { email }), ...(code && { code }), requirements }
-    const csrf = exchange.transport.csrfToken()
-    const heading = violations.length > 0 ? 'Choose a stronger password.' : message
-    const failed = { step: 'failed', message: heading, violations, csrf, ...again } as const
-    show(exchange, Math.max(400, outcome.status), resetPasswordPage(failed))
+    const { violations = [] } = outcome
+    const error = violations.length > 0 ? 'Choose a stronger password.' : errorOf(outcome, token)
+    const again = { csrf: exchange.transport.csrfToken(), error, violations, requirements, email }
+    const page = resetPasswordPage({ step: 'form', ...again, ...(!isRefused(outcome) && { token, code }) })
+    show(exchange, Math.max(400, outcome.status), page)
   }
 
   async function disown(exchange: Exchange, form: URLSearchParams): Promise<void> {
@@ -125,8 +168,9 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
     const token = new URL(exchange.request.url ?? '/', 'http://localhost').searchParams.get('token')
     const csrf = exchange.transport.csrfToken()
     const pages = {
-      '/reset-password': () => resetPasswordPage({ step: 'form', csrf, requirements, ...(token && { token }) }),
-      '/verify-email': () => verifyEmailPage(token ? { step: 'confirm', token, csrf } : { step: 'enter-code', csrf }),
+      '/reset-password': () =>
+        resetPasswordPage(token ? { step: 'form', token, csrf, requirements } : { step: 'ask', csrf }),
+      '/verify-email': () => verifyEmailPage({ csrf, ...(token ? { step: 'confirm', token } : { step: 'ask' }) }),
       '/not-me': () => notMePage({ step: 'confirm', token: token ?? '', csrf }),
     }
     if (path === '/not-me' && !token) show(exchange, 400, notMePage({ step: 'failed' }))
@@ -156,7 +200,11 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
       return show(exchange, 400, errorPage(400, 'Not readable', 'The form is not in UTF-8.'))
     }
     if (!transport.isOwnForm(form.get('csrf'))) {
-      return show(exchange, 403, errorPage(403, 'The form has expired', 'Open the link of the mail again.'))
+      return show(
+        exchange,
+        403,
+        errorPage(403, 'The form has expired', 'Open the page, or the link of the mail, again.'),
+      )
     }
     const acts = { '/verify-email': verify, '/reset-password': reset, '/not-me': disown }
     await admission.admit(exchange, () => acts[path](exchange, form))

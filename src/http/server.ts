@@ -19,6 +19,7 @@ export type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>
 interface Deps {
   routes: Routes
   isProduction: boolean
+  productName: string
   /** How long a client may take to send a request, the last byte of the body included. */
   requestTimeoutMs: number
   /** How long an operation may take. */
@@ -77,7 +78,7 @@ interface HttpServer {
 /** The HTTP server: what every request gets before, and whatever happens after, its route. */
 export function createHttpServer(deps: Deps): HttpServer {
   const { routes, isProduction, requestTimeoutMs, patienceMs, log, readClient, openTransport, maskError } = deps
-  const { connections, onResponse } = deps
+  const { connections, onResponse, productName } = deps
 
   const headers = securityHeaders(isProduction)
   let isDraining = false
@@ -123,7 +124,7 @@ export function createHttpServer(deps: Deps): HttpServer {
     watch(request, response, client.correlationId)
     try {
       const transport = openTransport(request, head)
-      const exchange: Exchange = { request, response, head, client, transport, ticket: null }
+      const exchange: Exchange = { request, response, head, client, transport, productName, ticket: null }
       await route(routes, exchange, path)?.(exchange)
       connections.shed(request.socket)
     } catch (error) {
@@ -137,7 +138,7 @@ export function createHttpServer(deps: Deps): HttpServer {
         masked.extensions.correlationId = correlationId
       }
       if (response.headersSent) response.destroy()
-      else sendFailure({ request, head }, masked)
+      else sendFailure({ request, head, productName }, masked)
     }
   }
 

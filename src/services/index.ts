@@ -93,7 +93,7 @@ export function createServices(deps: ServiceDeps) {
   const links = createLinks(deps.frontendUrl, deps.publicUrl)
   const lifetimes = { ...config.oneTimeTokens, NOT_ME: NOT_ME_LIFETIME_MS }
   const oneTimeTokens = createOneTimeTokens({ db, clock, keys: keys('one-time-code'), lifetimes })
-  const mails = createMails({ jobs, keys: keys('mail'), links, oneTimeTokens })
+  const mails = createMails({ jobs, keys: keys('mail'), links, oneTimeTokens, productName: config.productName })
   const mailRequests = createMailRequests({ clock, jobs, keys: keys('mail-request') })
   const families = keys('refresh-family')
   const sessions = createSessions({ db, clock, audit, records, bus, keys: families, lifetimes: config.sessions })

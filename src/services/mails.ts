@@ -29,12 +29,13 @@ interface Deps {
   keys: KeyRing
   links: Links
   oneTimeTokens: OneTimeTokens
+  productName: string
 }
 
 const CONTEXT = 'mail'
 
 /** Outgoing mail: enqueued with the change that caused it, written and sent by a job. */
-export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
+export function createMails({ jobs, keys, links, oneTimeTokens, productName }: Deps) {
   /** A mail about what others may have done brings the means against it. */
   async function notMe(tx: Transaction, userId: string) {
     const { token, lifetimeSeconds } = await oneTimeTokens.issueLink(tx, userId, 'NOT_ME')
@@ -78,7 +79,7 @@ export function createMails({ jobs, keys, links, oneTimeTokens }: Deps) {
     /** Opens what `send` enqueued. Throws when it was sealed under a key that is gone. */
     render(sealed: string): MailMessage {
       const { kind, data, recipient } = JSON.parse(openText(keys, sealed, CONTEXT)) as Letter
-      return { to: recipient.email, ...renderEmail(kind, data as never, recipient) }
+      return { to: recipient.email, ...renderEmail(kind, data as never, recipient, productName) }
     },
   }
 }

@@ -78,30 +78,42 @@ describe('the page of the verification link', () => {
 
     await page.goto(linkIn(mail))
     await page.getByRole('button').click()
-    expect(await page.getByRole('alert').innerText()).toMatch(/invalid or has expired/)
+    expect(await page.getByRole('alert').innerText()).toMatch(/used before, or has expired\. You can try the six-digit/)
     expect(await page.title()).toMatch(/^Error/)
     expect(await page.getByLabel('Six-digit code of the mail').isVisible()).toBe(true)
     await expectAccessible(page)
     await takePicture(page, 'verify-3-used')
   })
 
-  it('takes the code instead, with the keyboard alone', async () => {
+  it('sends a new mail and takes its code, with the keyboard alone', async () => {
     const email = 'code@example.com'
     await register(server, email)
-    const code = codeIn(await mailTo(server, email, VERIFICATION_SUBJECT))
+    const first = await mailTo(server, email, VERIFICATION_SUBJECT)
     await page.goto(`${server.url}/verify-email`)
-    await expectAccessible(page)
-    expect(await tabThrough(page)).toEqual(['Portcullis', 'email', 'code', 'Verify e-mail address'])
+    expect(await tabThrough(page)).toEqual(['Portcullis', 'email', 'Send me a mail', 'I have a code already'])
 
     await page.goto(`${server.url}/verify-email`)
     expect(await focusedId()).toBe('email')
     await page.keyboard.type(email)
-    await page.keyboard.press('Tab')
+    await page.keyboard.press('Enter')
+    await page.getByRole('status').waitFor()
+    expect(page.url()).toBe(`${server.url}/verify-email`)
+    expect(await page.getByLabel('E-mail address').inputValue()).toBe(email)
+    await expectAccessible(page)
+    await takePicture(page, 'verify-4-sent')
+    const code = codeIn(await mailTo(server, email, VERIFICATION_SUBJECT, first))
+
+    expect(await focusedId()).toBe('code')
     await page.keyboard.type(code === '000000' ? '000001' : '000000')
     await page.keyboard.press('Enter')
     await page.getByRole('alert').waitFor()
+    expect(await page.getByRole('alert').innerText()).toBe('That code is not right, or has expired.')
     expect(await page.getByLabel('E-mail address').inputValue()).toBe(email)
-    expect(await focusedId()).toBe('code')
+    await expectAccessible(page)
+    await takePicture(page, 'verify-5-wrong-code')
+    expect(await tabThrough(page)).toEqual(['Portcullis', 'email', 'code', 'Verify e-mail address', 'Send a new mail'])
+
+    await page.getByLabel('Six-digit code of the mail').focus()
     await page.keyboard.type(code)
     await page.keyboard.press('Tab')
     await page.keyboard.press('Space')
@@ -180,7 +192,7 @@ describe('the page of the reset link', () => {
     await page.goto(linkIn(mail).replace(/token=.*/, 'token=unknown'))
     await page.getByLabel('New password').fill(OTHER_PASSWORD)
     await page.keyboard.press('Enter')
-    expect(await page.getByRole('alert').innerText()).toMatch(/invalid or has expired/)
+    expect(await page.getByRole('alert').innerText()).toMatch(/used before, or has expired\. You can try the six-digit/)
     expect(await focusedId()).toBe('email')
     await expectAccessible(page)
     await takePicture(page, 'reset-4-used')
@@ -195,8 +207,37 @@ describe('the page of the reset link', () => {
     expect((await signIn(server, email, OTHER_PASSWORD)).__typename).toBe('LoginSuccess')
   })
 
-  it('starts without a link from the address and the code', async () => {
+  it('starts without a link from the address, sends a mail and takes its code', async () => {
+    const email = 'linkless@example.com'
+    await registerVerified(server, email)
     await page.goto(`${server.url}/reset-password`)
-    expect(await tabThrough(page)).toEqual(['Portcullis', 'email', 'code', 'newPassword', 'Set new password'])
+    expect(await heading()).toBe('Reset your password')
+    expect(await tabThrough(page)).toEqual(['Portcullis', 'email', 'Send me a mail', 'I have a code already'])
+    await page.getByLabel('E-mail address').fill(email)
+    await page.getByRole('button', { name: 'Send me a mail' }).click()
+    expect(await page.getByRole('status').innerText()).toBe('If the address has an account, a mail is on its way.')
+    expect(page.url()).toBe(`${server.url}/reset-password`)
+    await expectAccessible(page)
+    await takePicture(page, 'reset-5-sent')
+
+    expect(await focusedId()).toBe('code')
+    await page.keyboard.type(codeIn(await mailTo(server, email, RESET_SUBJECT)))
+    await page.keyboard.press('Tab')
+    await page.keyboard.type(OTHER_PASSWORD)
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: 'Your password is reset' }).waitFor()
+    expect((await signIn(server, email, OTHER_PASSWORD)).__typename).toBe('LoginSuccess')
+  })
+
+  it('leads whoever has a code already to its form, which leads back', async () => {
+    await page.goto(`${server.url}/reset-password`)
+    await page.getByLabel('E-mail address').fill('ada@example.com')
+    await page.getByRole('button', { name: 'I have a code already' }).click()
+    expect(await page.getByLabel('E-mail address').inputValue()).toBe('ada@example.com')
+    expect(await tabThrough(page)).toEqual([
+      ...['Portcullis', 'email', 'code', 'newPassword', 'Set new password', 'Send a new mail'],
+    ])
+    await page.getByRole('link', { name: 'Send a new mail' }).click()
+    expect(await heading()).toBe('Reset your password')
   })
 })

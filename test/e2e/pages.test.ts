@@ -73,6 +73,16 @@ describe('the mailbox', () => {
   })
 })
 
+it('A name of the product that is as long as one may be fits a telephone', async () => {
+  const named = await startServer({ PRODUCT_NAME: 'W'.repeat(50) })
+  const narrow = await browser.newContext({ javaScriptEnabled: false, viewport: { width: 320, height: 640 } })
+  const shown = await narrow.newPage()
+  await shown.goto(`${named.url}/reset-password`)
+  await takePicture(shown, 'phone-long-name')
+  expect(await shown.evaluate(() => document.documentElement.scrollWidth)).toBe(320)
+  await narrow.close()
+})
+
 describe('every page', () => {
   const PATHS = [
     '/',

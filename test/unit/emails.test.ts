@@ -1,6 +1,6 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
 import { type EmailData, type EmailKind, WITH_NOT_ME } from '../../src/emails/kinds.js'
-import { renderEmail } from '../../src/emails/render.js'
+import { type Recipient, renderEmail } from '../../src/emails/render.js'
 
 const ada = { displayName: 'Ada', locale: 'en', timezone: 'UTC' }
 const resetLink = 'https://id.example.com/reset-password'
@@ -34,10 +34,12 @@ const data: EmailData = {
   'suspicious-login': { ...origin, reasons: ['NEW_COUNTRY', 'IMPOSSIBLE_TRAVEL', 'SUCCESS_AFTER_FAILURES'] },
 }
 const kinds = Object.keys(data) as EmailKind[]
+const render = <K extends EmailKind>(kind: K, data: EmailData[K], recipient: Recipient) =>
+  renderEmail(kind, data, recipient, 'Portcullis')
 
 describe('every mail', () => {
   it.each(kinds)('%s has a subject, a text and a document without anything from elsewhere', (kind) => {
-    const mail = renderEmail(kind, data[kind], ada)
+    const mail = render(kind, data[kind], ada)
     expect(mail.subject).toMatch(/^[\x20-\x7e]{5,70}$/)
     expect(mail.text).toMatch(/^Hello/)
     expect(mail.text).not.toMatch(/undefined|null|\[object|<\w/)
@@ -46,7 +48,7 @@ describe('every mail', () => {
   })
 
   it.each(kinds)('%s has each of its links alone on a line of the text, and as a link in the HTML', (kind) => {
-    const mail = renderEmail(kind, data[kind], ada)
+    const mail = render(kind, data[kind], ada)
     const links = Object.entries(data[kind]).flatMap(([name, value]) => (/link$/i.test(name) ? [value as string] : []))
     expect(links.length).toBeGreaterThan(0)
     for (const link of links) {
@@ -58,21 +60,30 @@ describe('every mail', () => {
 
 describe('mails about what somebody else may have done', () => {
   it.each([...WITH_NOT_ME])('%s say when, on what, where and from which address, and what to do about it', (kind) => {
-    const mail = renderEmail(kind, data[kind], ada)
+    const mail = render(kind, data[kind], ada)
     for (const part of [mail.text, mail.html]) {
       expect(part).toContain('Sunday, March 1, 2026')
       for (const fact of ['Firefox on Linux', 'Vienna, Austria', '203.0.113.7']) expect(part).toContain(fact)
-      expect(part).toContain('The link works once, for 7 days. It ends all sessions')
+      expect(part.replaceAll('&quot;', '"')).toContain('The link below, "This was not me", ends all sessions')
+      expect(part).toContain('It works once, for 7 days.')
     }
-    expect(mail.text).toContain(`This was not me:\n${origin.notMeLink}\n`)
+    expect(mail.text).toContain(`7 days.\n\nThis was not me:\n${origin.notMeLink}\n`)
+    expect(mail.html).toMatch(/7 days\.<\/p>\s*<p [^>]*><a href="[^"]*\/not-me[^"]*"[^>]*>This was not me</)
   })
+})
+
+test.each(kinds)('%s ends with what the product is called', (kind) => {
+  const mail = renderEmail(kind, data[kind], ada, 'Käse & <b>Söhne</b>')
+  expect(mail.text).toContain('\n-- \nKäse & <b>Söhne</b> sent this mail because')
+  expect(mail.html).toContain('>Käse &amp; &lt;b&gt;Söhne&lt;/b&gt; sent this mail because')
+  expect(mail.text + mail.html).not.toContain('Portcullis')
 })
 
 describe('mails with a code', () => {
   it.each(['email-verification', 'password-reset'] as const)(
     '%s has the code alone on the first line with digits',
     (kind) => {
-      const { text, html, subject } = renderEmail(kind, data[kind], { ...ada, displayName: '654321' })
+      const { text, html, subject } = render(kind, data[kind], { ...ada, displayName: '654321' })
       expect(text.match(/\b\d{6}\b/)?.[0]).toBe('048213')
       expect(text.split('\n')).toContain('048213')
       expect(html).toContain('>048213<')
@@ -81,7 +92,7 @@ describe('mails with a code', () => {
   )
 
   it('has no other run of six digits when its link has none', () => {
-    const mail = renderEmail('password-reset', { ...linkAndCode, link: 'http://127.0.0.1:45123/reset-password' }, ada)
+    const mail = render('password-reset', { ...linkAndCode, link: 'http://127.0.0.1:45123/reset-password' }, ada)
     expect(mail.text.match(/\b\d{6}\b/g)).toEqual(['048213'])
   })
 
@@ -91,7 +102,7 @@ describe('mails with a code', () => {
     [60, '60 seconds'],
     [172_800, '2 days'],
   ])('says that %d seconds are %s', (lifetimeSeconds, words) => {
-    expect(renderEmail('password-reset', { ...linkAndCode, lifetimeSeconds }, ada).text).toContain(`for ${words}.`)
+    expect(render('password-reset', { ...linkAndCode, lifetimeSeconds }, ada).text).toContain(`for ${words}.`)
   })
 })
 
@@ -99,7 +110,7 @@ describe('what users have chosen', () => {
   const hostile = `<script>alert("1")</script>'&\r\nBcc: eve@example.com`
 
   it('is escaped in the HTML and stays on one line of the text', () => {
-    const mail = renderEmail('new-device', { ...origin, deviceName: hostile, city: '<b>"' }, ada)
+    const mail = render('new-device', { ...origin, deviceName: hostile, city: '<b>"' }, ada)
     expect(mail.html).not.toMatch(/<script|<b>/)
     expect(mail.html).toContain('&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39;&amp; Bcc')
     expect(mail.text).toContain(`Device: <script>alert("1")</script>'& Bcc: eve@example.com\n`)
@@ -107,7 +118,7 @@ describe('what users have chosen', () => {
   })
 
   it('cannot reorder or hide text', () => {
-    const mail = renderEmail('new-device', { ...origin, deviceName: 'a\u202eb\u200bc\u0000d\u2028e' }, ada)
+    const mail = render('new-device', { ...origin, deviceName: 'a\u202eb\u200bc\u0000d\u2028e' }, ada)
     expect(mail.text).toContain('Device: abc d e\n')
     expect(mail.html).toContain('>abc d e<')
   })
@@ -124,23 +135,23 @@ describe('what users have chosen', () => {
     '',
     '\r\n',
   ])('is no name to greet by when it is %j', (displayName) => {
-    expect(renderEmail('password-reset', linkAndCode, { ...ada, displayName }).text).toMatch(/^Hello,\n/)
+    expect(render('password-reset', linkAndCode, { ...ada, displayName }).text).toMatch(/^Hello,\n/)
   })
 
   it('greets by an ordinary name, escaped', () => {
-    const mail = renderEmail('password-reset', linkAndCode, { ...ada, displayName: `Ada O'Brien <3` })
+    const mail = render('password-reset', linkAndCode, { ...ada, displayName: `Ada O'Brien <3` })
     expect(mail.text).toMatch(/^Hello Ada O'Brien <3,\n/)
     expect(mail.html).toContain('Hello Ada O&#39;Brien &lt;3,')
   })
 
   it.each(['email-verification', 'existing-account'] as const)('is not in %s, which anybody can send', (kind) => {
-    expect(renderEmail(kind, data[kind], { ...ada, displayName: 'Buy now' }).text).toMatch(/^Hello,\n/)
+    expect(render(kind, data[kind], { ...ada, displayName: 'Buy now' }).text).toMatch(/^Hello,\n/)
   })
 })
 
 describe('times', () => {
   const time = (locale: string, timezone: string) =>
-    /Time: (.*)/.exec(renderEmail('new-device', origin, { ...ada, locale, timezone }).text)?.[1]
+    /Time: (.*)/.exec(render('new-device', origin, { ...ada, locale, timezone }).text)?.[1]
 
   it.each([
     ['UTC', /^Sunday, March 1, 2026 at 12:00:00\sPM UTC$/],
@@ -164,6 +175,6 @@ describe('times', () => {
 
   it('may come as text, as they do in the data of a job', () => {
     const job = JSON.parse(JSON.stringify(origin)) as typeof origin
-    expect(renderEmail('new-device', job, ada)).toEqual(renderEmail('new-device', origin, ada))
+    expect(render('new-device', job, ada)).toEqual(render('new-device', origin, ada))
   })
 })

@@ -3,9 +3,11 @@ import { Kind, parse } from 'graphql'
 import { describe, expect, it } from 'vitest'
 import { EXAMPLE_TABS } from '../../src/http/example-operations.js'
 import { graphiqlPage } from '../../src/http/graphiql.js'
-import { notMePage } from '../../src/http/not-me-page.js'
+import { type NotMeState, notMePage } from '../../src/http/not-me-page.js'
 import { MAILBOX_CSP, PAGE_CSP } from '../../src/http/page-layout.js'
-import { errorPage, homePage, mailboxPage, resetPasswordPage, verifyEmailPage } from '../../src/http/pages.js'
+import { errorPage, homePage, mailboxPage } from '../../src/http/pages.js'
+import { type ResetPasswordState, resetPasswordPage } from '../../src/http/reset-password-page.js'
+import { type VerifyEmailState, verifyEmailPage } from '../../src/http/verify-email-page.js'
 
 const hostile = `"><script>alert('1')</script>`
 const escaped = '&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;'
@@ -19,30 +21,34 @@ const fields = (html: string) =>
     [...html.matchAll(/<input ([^>]*)>/g)].map(([, rest = '']) => [/name="(\w+)"/.exec(rest)?.[1], rest]),
   )
 
+const verify = (state: VerifyEmailState) => verifyEmailPage(state)('Portcullis')
+const reset = (state: ResetPasswordState) => resetPasswordPage(state)('Portcullis')
+const notMe = (state: NotMeState) => notMePage(state)('Portcullis')
+const error = (status: number, title: string, message: string) => errorPage(status, title, message)('Portcullis')
+
 const pages = {
-  confirm: verifyEmailPage({ step: 'confirm', token: 'tok', csrf }),
-  'enter-code': verifyEmailPage({ step: 'enter-code', csrf }),
-  'verification failed': verifyEmailPage({ step: 'failed', message: 'No.', email: 'ada@example.com', csrf }),
-  verified: verifyEmailPage({
-    step: 'done',
-    email: 'ada@example.com',
-    continueUrl: 'https://app.example.com/?a=1&b=2',
-  }),
-  'reset form': resetPasswordPage({ step: 'form', token: 'tok', requirements, csrf }),
-  'reset by code': resetPasswordPage({ step: 'form', requirements, csrf }),
-  'reset failed': resetPasswordPage({
-    step: 'failed',
+  confirm: verify({ step: 'confirm', token: 'tok', csrf }),
+  'ask for a verification': verify({ step: 'ask', csrf }),
+  'asked for a verification': verify({ step: 'code', notice: 'On its way.', email: 'ada@example.com', csrf }),
+  'verification failed': verify({ step: 'code', error: 'No.', email: 'ada@example.com', csrf }),
+  verified: verify({ step: 'done', email: 'ada@example.com', continueUrl: 'https://app.example.com/?a=1&b=2' }),
+  'ask for a reset': reset({ step: 'ask', csrf }),
+  'asking for a reset failed': reset({ step: 'ask', error: 'No.', email: 'ada', csrf }),
+  'reset form': reset({ step: 'form', token: 'tok', requirements, csrf }),
+  'reset by code': reset({ step: 'form', email: 'ada@example.com', notice: 'On its way.', requirements, csrf }),
+  'reset failed': reset({
+    step: 'form',
     token: 'tok',
-    message: 'Too weak.',
+    error: 'Too weak.',
     violations: [{ message: 'Too short.' }, { message: 'Too common.' }],
     requirements,
     csrf,
   }),
-  'reset done': resetPasswordPage({ step: 'done', message: 'Sign in.' }),
-  'not me': notMePage({ step: 'confirm', token: 'tok', csrf }),
-  'not me, failed': notMePage({ step: 'failed' }),
-  'not me, done': notMePage({ step: 'done', continueUrl: 'https://app.example.com/' }),
-  error: errorPage(404, 'Not found', 'There is no such page.'),
+  'reset done': reset({ step: 'done', message: 'Sign in.' }),
+  'not me': notMe({ step: 'confirm', token: 'tok', csrf }),
+  'not me, failed': notMe({ step: 'failed' }),
+  'not me, done': notMe({ step: 'done', continueUrl: 'https://app.example.com/' }),
+  error: error(404, 'Not found', 'There is no such page.'),
   home: homePage({ graphiql: true, mailbox: true, schema: true }),
   mailbox: mailboxPage([]),
 }
@@ -76,11 +82,12 @@ describe('the page of the verification link', () => {
     })
   })
 
-  it('asks for the address and the code when there is no token', () => {
-    const { csrf, email, code, ...others } = fields(pages['enter-code'])
+  it('asks for the address, and then for the code, when there is no token', () => {
+    expect(Object.keys(fields(pages['ask for a verification']))).toEqual(['csrf', 'email'])
+    const { csrf, email, code, ...others } = fields(pages['asked for a verification'])
     expect(others).toEqual({})
     expect(csrf).toContain('value="csrf-value"')
-    expect(email).toContain('autocomplete="username"')
+    expect(email).toContain('value="ada@example.com" autocomplete="username"')
     expect(code).toContain('autocomplete="one-time-code"')
   })
 
@@ -91,11 +98,15 @@ describe('the page of the verification link', () => {
 
   it('escapes what it is given', () => {
     const all = [
-      verifyEmailPage({ step: 'confirm', token: hostile, csrf: hostile }),
-      verifyEmailPage({ step: 'enter-code', email: hostile, csrf }),
-      verifyEmailPage({ step: 'failed', message: hostile, csrf }),
-      verifyEmailPage({ step: 'done', email: hostile, continueUrl: hostile }),
-      errorPage(400, hostile, hostile),
+      verify({ step: 'confirm', token: hostile, csrf: hostile }),
+      verify({ step: 'ask', email: hostile, csrf }),
+      verify({ step: 'code', email: hostile, csrf }),
+      verify({ step: 'code', error: hostile, csrf }),
+      verify({ step: 'done', email: hostile, continueUrl: hostile }),
+      reset({ step: 'ask', email: hostile, csrf }),
+      reset({ step: 'form', email: hostile, code: hostile, requirements, csrf }),
+      error(400, hostile, hostile),
+      errorPage(400, 'Not readable', 'No.')(hostile),
     ]
     for (const html of all) {
       expect(html).not.toContain('<script')
@@ -113,7 +124,7 @@ describe('the page of the link that says "this was not me"', () => {
     expect(pages['not me']).toContain('<form method="post" action="/not-me">')
     expect(Object.keys(fields(pages['not me']))).toEqual(['csrf', 'token'])
     expect(pages['not me']).toContain('All your sessions end')
-    expect(notMePage({ step: 'confirm', token: hostile, csrf: hostile })).not.toContain('<script')
+    expect(notMe({ step: 'confirm', token: hostile, csrf: hostile })).not.toContain('<script')
   })
 })
 
@@ -197,7 +208,7 @@ describe('GraphiQL', () => {
     })
     expect(names).toEqual([
       ...['Register', 'VerifyEmail', 'Login', 'Me', 'Sessions', 'AuditLog', 'SecurityAlerts'],
-      ...['Refresh', 'ChangePassword', 'TerminateSession'],
+      ...['Refresh', 'TerminateSession', 'ChangePassword'],
     ])
   })
 
