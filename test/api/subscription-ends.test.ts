@@ -63,7 +63,7 @@ describe('a session that ends closes its connections and ends its streams', () =
   })
 
   test('by its idleness, which activity elsewhere puts off', async () => {
-    const idle = await startApp({ env: { SESSION_IDLE_TIMEOUT: '3s' }, beside: app })
+    const idle = await startApp({ env: { SESSION_IDLE_TIMEOUT: '3s' } })
     const ada = await idle.newUser()
     const socket = await openSocket(idle.url, { token: ada.accessToken })
     const stream = await openStream(idle.url, { token: ada.accessToken }, ALERTS)
