@@ -127,6 +127,12 @@ describe('the pages of the list', () => {
   })
 })
 
+/** Asks until the activity of a moment is noted. */
+async function beActive(user: User, now: Date): Promise<void> {
+  const isNoted = async () => Date.parse((await user.sessions())[0]?.lastActivityAt ?? '') >= now.getTime()
+  await vi.waitUntil(isNoted, { timeout: 60_000, interval: 20 })
+}
+
 describe('a session ends by itself', () => {
   const EXPIRED = { isActive: false, endReason: 'EXPIRED', endedAt: expect.any(String) }
 
@@ -152,9 +158,7 @@ describe('a session ends by itself', () => {
     const other = await ada.logIn()
     for (let time = 1; time <= 3; time += 1) {
       idle.clock.advance('40m')
-      const now = idle.clock.now().getTime()
-      const isNoted = async () => Date.parse((await ada.sessions())[0]?.lastActivityAt ?? '') >= now
-      await vi.waitUntil(isNoted, { timeout: 60_000, interval: 20 })
+      await beActive(ada, idle.clock.now())
     }
     expect(await other.call(MeDocument)).toBeNull()
     expect((await other.refusal(SessionsDocument)).code).toBe('UNAUTHENTICATED')
@@ -170,9 +174,7 @@ describe('a session ends by itself', () => {
     const ada = await idle.newUser()
     for (let second = 1; second <= 12; second += 1) {
       idle.clock.advance('1s')
-      const now = idle.clock.now().getTime()
-      const isNoted = async () => Date.parse((await ada.sessions())[0]?.lastActivityAt ?? '') >= now
-      await vi.waitUntil(isNoted, { timeout: 60_000, interval: 20 })
+      await beActive(ada, idle.clock.now())
     }
     idle.clock.advance('10s')
     expect(await ada.call(MeDocument)).toBeNull()
