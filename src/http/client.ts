@@ -5,8 +5,8 @@ import proxyAddr from 'proxy-addr'
 import type { GeoLocator, Log, Place } from '../ports.js'
 import type { Client } from '../services/client.js'
 
-/** Those of the server's own doings begin otherwise: the audit log believes them. */
-const REQUEST_ID = /^(?!(audit-erase|cli|job)-)[A-Za-z0-9._:-]{1,128}$/i
+/** Those of the server's own doings begin otherwise: the audit log believes them, and keeps a hundred letters. */
+const REQUEST_ID = /^(?!(audit-erase|cli|job)-)[A-Za-z0-9._:-]{1,100}$/i
 const MAX_USER_AGENT = 512
 const MAX_CLAIMED = 100
 const FROM_A_STRANGER =

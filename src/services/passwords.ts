@@ -132,9 +132,7 @@ export function createPasswords(deps: Deps) {
       await throttle.clear(tx, client, user.id)
       const metadata = { terminatedSessions: ended.length }
       await audit.record(tx, client, { type: 'PASSWORD_RESET_COMPLETED', userId: user.id, metadata })
-      // Before the first proof of the address, a stranger may have chosen the names.
-      const addressee = account.emailVerifiedAt ? user : { ...user, displayName: null, username: null }
-      await mails.send(tx, addressee, 'password-reset-completed', originOf(client, clock.now()))
+      await mails.send(tx, user, 'password-reset-completed', originOf(client, clock.now()))
       return { user: await accounts.findById(tx, user.id), terminatedSessions: ended.length }
     })
   }

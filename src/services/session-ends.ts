@@ -5,7 +5,7 @@ import { SESSIONS_ENDED } from './sessions.js'
 
 /**
  * Tells holders of open connections that a session has ended: at once through the bus and, should that message be lost,
- * from the audit log, where every end of a session is written.
+ * from the audit log, where every end of an active session is written.
  */
 export function createSessionEnds(deps: { bus: EventBus; feed: Feed; records: Records; log: Log }) {
   const { bus, feed, records, log } = deps

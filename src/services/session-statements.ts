@@ -44,8 +44,8 @@ export const OPEN = `
  */
 export const END = `
   WITH ended AS (
-    UPDATE sessions SET ended_at = $1::timestamptz, end_reason =
-      CASE WHEN last_activity_at > $4::timestamptz THEN $2::text::session_end_reason ELSE 'EXPIRED' END
+    UPDATE sessions SET ended_at = least($1::timestamptz, last_activity_at + ($1::timestamptz - $4::timestamptz)),
+      end_reason = CASE WHEN last_activity_at > $4::timestamptz THEN $2::text::session_end_reason ELSE 'EXPIRED' END
     WHERE user_id = $3::uuid AND ended_at IS NULL AND expires_at > $1::timestamptz
       AND ($5::text IS NULL OR (last_activity_at > $4::timestamptz AND id = ANY(string_to_array($5::text, ',')::uuid[])))
       AND ($6::uuid IS NULL OR id <> $6::uuid)

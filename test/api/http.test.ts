@@ -50,14 +50,14 @@ describe('every answer', () => {
     expect(headers.get('strict-transport-security')).toBe('max-age=63072000; includeSubDomains')
   })
 
-  test.each([['a-sane-request-id'], ['0199:ab.c_D'], ['1'], ['x'.repeat(128)]])(
+  test.each([['a-sane-request-id'], ['0199:ab.c_D'], ['1'], ['x'.repeat(100)]])(
     'keeps the request id %s',
     async (id) => {
       expect((await get('/health/live', { 'x-request-id': id })).headers.get('x-request-id')).toBe(id)
     },
   )
 
-  test.each([['x'.repeat(129)], ['with space in it'], ['<script>alert</script>']])(
+  test.each([['x'.repeat(101)], ['with space in it'], ['<script>alert</script>']])(
     'has a request id of our own instead of %s',
     async (id) => {
       expect((await get('/health/live', { 'x-request-id': id })).headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)

@@ -45,6 +45,18 @@ describe('five failures in a row', () => {
     expect(locked).toHaveLength(1)
   })
 
+  test('count whatever request id comes with them: the log takes the longest that is kept', async () => {
+    const ada = await app.newUser()
+    const input = { identifier: ada.email, password: 'not my password', tokenDelivery: 'BODY' } as const
+    for (const length of [100, 101, 128, 1000]) {
+      const id = 'x'.repeat(length)
+      expectType(await stranger.with({ 'x-request-id': id }).call(LoginDocument, { input }), 'InvalidCredentialsError')
+    }
+    expect(await fail(ada.email, 1)).toEqual(['AccountLockedError'])
+    const failures = await app.eventsOf(ada, { types: ['LOGIN_FAILED'] })
+    expect(failures.map(({ correlationId }) => correlationId)).toContain('x'.repeat(100))
+  })
+
   test('are answered in the same way where there is no such account', async () => {
     const ada = await app.newUser({ username: 'augusta' })
     const answers = []

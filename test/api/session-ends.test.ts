@@ -157,6 +157,9 @@ describe('terminating all sessions', () => {
     const input = { refreshToken: ada.refreshToken }
     const refreshed = await patient.anonymous.call(RefreshDocument, { input })
     expect(expectType(refreshed, 'InvalidRefreshTokenError').reason).toBe('EXPIRED')
+    const ended = (await bob.sessions(true)).find(({ id }) => id === ada.sessionId)
+    const idleSince = Date.parse(ada.authentication.session.lastActivityAt) + 3_600_000
+    expect(ended).toMatchObject({ endReason: 'EXPIRED', endedAt: new Date(idleSince).toISOString() })
   })
 
   test('is done all the same when others lock the same sessions in another order', async () => {
