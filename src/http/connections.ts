@@ -40,16 +40,16 @@ export interface Connections {
   refuse(error: NodeJS.ErrnoException, socket: Socket): void
   /** Looks at what a client has left unread. Past what may wait for all, whoever has left most of it is cut off. */
   shed(socket: Socket): void
-  /** Closes those that wait for nothing. Browsers also connect ahead of what they may ask for. */
-  closeUnused(): void
+  /** Closes those that have not asked for anything. */
+  closeSilent(): void
+  /** Whether a client has not read all that was sent to it yet. */
+  isBeingRead(): boolean
 }
 
 interface Waiting {
   /** The responses that wait behind another one. */
   queued: Set<ServerResponse>
   last?: ServerResponse
-  /** How much had come when the last response was sent: more is the beginning of a request. */
-  bytesRead: number
   /** How much its client had left unread at the last look. */
   unread: number
 }
@@ -75,7 +75,7 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
       // What Node calls when the last answer was sent.
       socket.destroySoon = () => linger(socket)
       const queued = new Set<ServerResponse>()
-      const waiting: Waiting = { queued, unread: 0, bytesRead: 0 }
+      const waiting: Waiting = { queued, unread: 0 }
       all.set(socket, waiting)
       socket.once('close', () => {
         all.delete(socket)
@@ -93,7 +93,6 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
       waiting.last = response
       // An idle connection holds nothing of its last request.
       response.once('close', () => {
-        waiting.bytesRead = socket.bytesRead
         if (waiting.last === response) delete waiting.last
       })
       if (response.socket) return true
@@ -135,9 +134,10 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
       most.socket.destroy()
     },
 
-    closeUnused() {
-      for (const [socket, { last, queued, bytesRead }] of all)
-        if (!last && queued.size === 0 && socket.bytesRead === bytesRead) socket.destroy()
+    closeSilent() {
+      for (const socket of all.keys()) if (socket.bytesRead === 0) socket.destroy()
     },
+
+    isBeingRead: () => [...all.keys()].some((socket) => socket.writableLength > 0),
   }
 }

@@ -25,7 +25,9 @@ const COERCION = { maxCoercionErrors: 5 }
 /** Of what was refused as a whole there is no data, though its fields may be null: then the status of the answer tells of it. */
 const isRefused = ({ data }: ExecutionResult, errors: readonly GraphQLError[]): boolean =>
   data != null &&
-  Object.keys(data).every((key) => errors.some(({ path, extensions }) => path?.[0] === key && extensions.http))
+  Object.entries(data).every(
+    ([key, value]) => value === null && errors.some(({ path, extensions }) => path?.[0] === key && extensions.http),
+  )
 
 export type Executor = (args: ExecutionArgs) => Promise<ExecutionResult>
 

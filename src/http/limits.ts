@@ -42,13 +42,16 @@ function repetitionsIn({ selections }: SelectionSetNode, keys = new Set<string>(
   return repetitions
 }
 
-/** Refuses what repeats fields over and over. Goes before anything compares the repetitions. */
+/** Refuses operations that repeat fields over and over, with all the fragments. Goes before anything compares the repetitions. */
 const repetitionsRule: ValidationRule = () => ({
   Document({ definitions }) {
+    let [inFragments, inOperation] = [0, 0]
     for (const definition of definitions) {
-      if ('selectionSet' in definition && repetitionsIn(definition.selectionSet) > MAX_REPETITIONS)
-        refuse(`Repeats fields more than ${MAX_REPETITIONS} times.`)
+      const repetitions = 'selectionSet' in definition ? repetitionsIn(definition.selectionSet) : 0
+      if (definition.kind === Kind.FRAGMENT_DEFINITION) inFragments += repetitions
+      else inOperation = Math.max(inOperation, repetitions)
     }
+    if (inFragments + inOperation > MAX_REPETITIONS) refuse(`Repeats fields more than ${MAX_REPETITIONS} times.`)
   },
 })
 

@@ -159,14 +159,21 @@ export function createHttpServer(deps: Deps): HttpServer {
   // An answer that its client does not read takes memory.
   server.setTimeout(Math.max(SILENCE_MS, 2 * patienceMs))
   server.on('connection', connections.open)
-  // To Node a connection is idle while its client still reads the last answer, and busy while it has asked for nothing yet.
-  server.closeIdleConnections = connections.closeUnused
+  // To Node a connection is idle while its client still reads the last answer.
+  const closeIdle = server.closeIdleConnections.bind(server)
+  server.closeIdleConnections = () => {
+    if (!connections.isBeingRead()) closeIdle()
+  }
   server.on('clientError', (error, socket) => connections.refuse(error, socket as Socket))
   return {
     server,
     drain() {
       isDraining = true
     },
-    closeUnused: connections.closeUnused,
+    closeUnused() {
+      server.closeIdleConnections()
+      // Browsers connect ahead of what they may ask for; to Node such a connection is busy until `headersTimeout`.
+      connections.closeSilent()
+    },
   }
 }

@@ -19,6 +19,9 @@ export type EndOfLife = 'SESSION' | 'TOKEN'
 /** setTimeout's longest delay: what could live longer ends then, and its client connects anew. */
 const MAX_DELAY_MS = 2_147_483_647
 
+/** While the database cannot say whether a session goes on. */
+const RETRY_MS = 1_000
+
 /** How long what a viewer has opened may go on: a connection, or a stream of events. */
 export function createLives({ clock, records, sessions, sessionEnds, signingKeys }: Deps) {
   return {
@@ -40,9 +43,11 @@ export function createLives({ clock, records, sessions, sessionEnds, signingKeys
       }
       // An idle session ends without anybody's doing; meanwhile it may have been active elsewhere.
       async function look(): Promise<void> {
-        const fresh = await records.freshSession(session.id).catch(() => null)
-        if (!fresh || sessions.endOf(fresh)) end('SESSION')
-        else if (!isOver) wait(sessions.dueAt(fresh))
+        const fresh = await records.freshSession(session.id).catch(() => undefined)
+        if (fresh === null || (fresh && sessions.endOf(fresh))) return end('SESSION')
+        if (isOver) return
+        if (fresh) wait(sessions.dueAt(fresh))
+        else timer = setTimeout(look, RETRY_MS)
       }
       function wait(dueAt: Date): void {
         const isToken = tokenExpiresAt <= dueAt

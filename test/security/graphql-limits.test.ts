@@ -69,6 +69,11 @@ const LIMITS: [limit: string, within: string, beyond: string][] = [
   ['1500 comments', `{ me { id } }${'\n#'.repeat(1500)}`, `{ me { id } }${'\n#'.repeat(1501)}`],
   ['60 repetitions in parts', `{ ${many(61, () => 'me { id }')} }`, `{ ${many(62, () => '... { me { id } }')} }`],
   [
+    '60 repetitions in all fragments',
+    `{ ...F ...G } fragment F on Query { ${many(31, () => 'me { id }')} } fragment G on Query { ${many(31, () => 'me { id }')} }`,
+    `{ ...F ...G } fragment F on Query { ${many(31, () => 'me { id }')} } fragment G on Query { ${many(32, () => 'me { id }')} }`,
+  ],
+  [
     '60 repetitions in all, at whatever depth',
     `{ ${many(7, () => `me { ${many(8, () => 'id')} }`)} }`,
     `{ ${many(8, () => `me { ${many(8, () => 'id')} }`)} }`,
