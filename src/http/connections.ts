@@ -42,7 +42,7 @@ export interface Connections {
   shed(socket: Socket): void
   /** Closes those that have not asked for anything. */
   closeSilent(): void
-  /** Whether a client has not read all that was sent to it yet. */
+  /** Whether a client has not read all that was sent to it yet, or still sends after its last answer. */
   isBeingRead(): boolean
 }
 
@@ -138,6 +138,6 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
       for (const socket of all.keys()) if (socket.bytesRead === 0) socket.destroy()
     },
 
-    isBeingRead: () => [...all.keys()].some((socket) => socket.writableLength > 0),
+    isBeingRead: () => [...all.keys()].some((socket) => socket.writableLength > 0 || closing.has(socket)),
   }
 }

@@ -93,7 +93,7 @@ export const documentLimits = ({ tokens, depth, aliases, rootFields, directives 
   maxDirectivesPlugin({ n: directives, onReject }),
   {
     onValidate({ addValidationRule }) {
-      // First, because what the others say repeats names.
+      // Before the next ones, because what they say repeats names.
       addValidationRule(namesRule)
       addValidationRule(repetitionsRule)
       addValidationRule(rootFieldsRule(rootFields))

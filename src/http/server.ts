@@ -71,7 +71,7 @@ interface HttpServer {
   server: Server
   /** From now on each answer is the last one of its connection. */
   drain(): void
-  /** Closes the connections that wait for nothing, those that have not asked for anything yet included. */
+  /** Closes the connections that have not asked for anything yet and, once no answer is being read, those that wait for nothing. */
   closeUnused(): void
 }
 
@@ -172,7 +172,7 @@ export function createHttpServer(deps: Deps): HttpServer {
     },
     closeUnused() {
       server.closeIdleConnections()
-      // Browsers connect ahead of what they may ask for; to Node such a connection is busy until `headersTimeout`.
+      // Browsers connect ahead of what they may ask for; to Node such a connection is busy, and from `close` on no timeout ends it.
       connections.closeSilent()
     },
   }

@@ -13,7 +13,7 @@ interface Deps {
   signingKeys: SigningKeys
 }
 
-/** SESSION: it has ended. TOKEN: it has expired, or its key was withdrawn; a refresh helps. */
+/** SESSION: it has ended. TOKEN: it has expired, its key was withdrawn or nobody knows; a refresh helps. */
 export type EndOfLife = 'SESSION' | 'TOKEN'
 
 /** setTimeout's longest delay: what could live longer ends then, and its client connects anew. */
@@ -45,9 +45,7 @@ export function createLives({ clock, records, sessions, sessionEnds, signingKeys
       async function look(): Promise<void> {
         const fresh = await records.freshSession(session.id).catch(() => undefined)
         if (fresh === null || (fresh && sessions.endOf(fresh))) return end('SESSION')
-        if (isOver) return
-        if (fresh) wait(sessions.dueAt(fresh))
-        else timer = setTimeout(look, RETRY_MS)
+        if (!isOver) wait(fresh ? sessions.dueAt(fresh) : new Date(clock.now().getTime() + RETRY_MS))
       }
       function wait(dueAt: Date): void {
         const isToken = tokenExpiresAt <= dueAt
@@ -55,7 +53,7 @@ export function createLives({ clock, records, sessions, sessionEnds, signingKeys
         timer = setTimeout(isToken ? () => end('TOKEN') : look, Math.min(Math.max(0, delayMs), MAX_DELAY_MS))
       }
 
-      const unwatchSession = sessionEnds.watch(session.id, () => end('SESSION'))
+      const unwatchSession = sessionEnds.watch(session.id, (isKnown) => end(isKnown ? 'SESSION' : 'TOKEN'))
       const unwatchKey = signingKeys.watch(tokenKid, () => end('TOKEN'))
       wait(sessions.dueAt(session))
       return release

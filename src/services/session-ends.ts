@@ -3,18 +3,21 @@ import type { Feed } from './feed.js'
 import type { Records } from './records.js'
 import { SESSIONS_ENDED } from './sessions.js'
 
+/** False: it may have ended, for want of a database nobody knows. */
+type Listener = (isKnown: boolean) => void
+
 /**
  * Tells holders of open connections that a session has ended: at once through the bus and, should that message be lost,
  * from the audit log, where every end of an active session is written.
  */
 export function createSessionEnds(deps: { bus: EventBus; feed: Feed; records: Records; log: Log }) {
   const { bus, feed, records, log } = deps
-  const watchers = new Map<string, Set<() => void>>()
+  const watchers = new Map<string, Set<Listener>>()
 
   function notify(sessionId: string): void {
     const listeners = watchers.get(sessionId)
     watchers.delete(sessionId)
-    for (const listener of listeners ?? []) listener()
+    for (const listener of listeners ?? []) listener(true)
   }
 
   bus.subscribe(SESSIONS_ENDED, (message) => {
@@ -34,7 +37,7 @@ export function createSessionEnds(deps: { bus: EventBus; feed: Feed; records: Re
      * Calls the listener once, when the session ends, also when it has ended since the caller looked. Returns the
      * function that stops watching.
      */
-    watch(sessionId: string, listener: () => void): () => void {
+    watch(sessionId: string, listener: Listener): () => void {
       const listeners = watchers.get(sessionId) ?? new Set()
       watchers.set(sessionId, listeners.add(listener))
       const unwatch = () => {
@@ -49,7 +52,7 @@ export function createSessionEnds(deps: { bus: EventBus; feed: Feed; records: Re
         log.warn({ err: error }, 'A session could not be looked up again: its connection is closed')
         const isWatching = listeners.has(listener)
         unwatch()
-        if (isWatching) listener()
+        if (isWatching) listener(false)
       })
       return unwatch
     },

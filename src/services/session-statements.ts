@@ -30,6 +30,7 @@ export const OPEN = `
     WHERE id IN (
       SELECT id FROM sessions
       WHERE user_id = (SELECT user_id FROM opened) AND ended_at IS NULL AND expires_at > $14::timestamptz
+        AND last_activity_at > $22::timestamptz
       ORDER BY created_at DESC, id DESC OFFSET $17::int - 1
     )
     RETURNING id AS session_id, user_id
@@ -44,7 +45,9 @@ export const OPEN = `
  */
 export const END = `
   WITH ended AS (
-    UPDATE sessions SET ended_at = least($1::timestamptz, last_activity_at + ($1::timestamptz - $4::timestamptz)),
+    UPDATE sessions SET
+      ended_at = least($1::timestamptz, last_activity_at
+        + make_interval(secs => extract(epoch FROM $1::timestamptz - $4::timestamptz)::float8)),
       end_reason = CASE WHEN last_activity_at > $4::timestamptz THEN $2::text::session_end_reason ELSE 'EXPIRED' END
     WHERE user_id = $3::uuid AND ended_at IS NULL AND expires_at > $1::timestamptz
       AND ($5::text IS NULL OR (last_activity_at > $4::timestamptz AND id = ANY(string_to_array($5::text, ',')::uuid[])))

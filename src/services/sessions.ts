@@ -61,6 +61,9 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
   const dueAt = ({ lastActivityAt, expiresAt }: SessionRecord): Date =>
     new Date(Math.min(expiresAt.getTime(), lastActivityAt.getTime() + lifetimes.idleTimeoutMs))
 
+  /** Whoever was active last before that has been idle for too long. */
+  const idleSince = (now: Date): Date => new Date(now.getTime() - lifetimes.idleTimeoutMs)
+
   /** When and why a session has ended, if it has. */
   const endOf = (session: SessionRecord): { endedAt: Date; endReason: SessionEndReason } | null => {
     if (session.endedAt) return { endedAt: session.endedAt, endReason: session.endReason ?? 'TERMINATED' }
@@ -90,7 +93,7 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
       now,
       reason,
       userId,
-      new Date(now.getTime() - lifetimes.idleTimeoutMs),
+      idleSince(now),
       ids?.join(',') ?? null,
       except ?? null,
       audit.toJson(client, [{ type, metadata: { reason } }]),
@@ -152,6 +155,7 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
         audit.toJson(client, [{ type: 'SESSION_TERMINATED', metadata: { reason: 'TOO_MANY_SESSIONS' } }]),
         input.guard.throttleKey,
         input.guard.passwordHash,
+        idleSince(now),
       ])
       if (row?.lockedUntil) throw new AccountLockedError(row.lockedUntil, now)
       if (!row?.isOpen) throw new InvalidCredentialsError()

@@ -194,6 +194,20 @@ describe('a session ends by itself', () => {
     expect(event).toMatchObject({ sessionId: oldest.sessionId, metadata: { reason: 'TOO_MANY_SESSIONS' } })
   })
 
+  test('and counts no more then, so that it ends none that is active', async () => {
+    const few = await startApp({
+      env: { MAX_CONCURRENT_SESSIONS: '2', SESSION_IDLE_TIMEOUT: '1h', ACCESS_TOKEN_LIFETIME: '1d' },
+    })
+    const ada = await few.newUser()
+    await ada.logIn()
+    few.clock.advance('40m')
+    await beActive(ada, few.clock.now())
+    few.clock.advance('40m')
+    await ada.logIn()
+    expect(await ada.sessions()).toHaveLength(2)
+    expect(await few.eventsOf(ada, { types: ['SESSION_TERMINATED'] })).toEqual([])
+  })
+
   test('when too many open at once: there are never more', async () => {
     const few = await startApp({ env: { MAX_CONCURRENT_SESSIONS: '3' } })
     const ada = await few.newUser()

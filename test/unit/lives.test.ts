@@ -1,0 +1,55 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { createLives } from '../../src/services/lives.js'
+import type { SessionRecord } from '../../src/services/records.js'
+import type { Viewer } from '../../src/services/viewers.js'
+
+const SECOND = 1000
+
+beforeEach(() => void vi.useFakeTimers())
+afterEach(() => void vi.useRealTimers())
+
+/** What is heard of a viewer whose session is due in a second, and whose token expires in ten. */
+function watch(freshSession: () => Promise<SessionRecord | null>) {
+  const begun = Date.now()
+  const never = { watch: () => () => {} }
+  const lives = createLives({
+    clock: { now: () => new Date() },
+    records: { freshSession } as never,
+    // Each look finds that there was activity just now.
+    sessions: { dueAt: () => new Date(Date.now() + SECOND), endOf: () => null } as never,
+    sessionEnds: never as never,
+    signingKeys: never as never,
+  })
+  const viewer = { session: { id: 's' }, tokenExpiresAt: new Date(begun + 10 * SECOND), tokenKid: 'k' } as Viewer
+  const heard: string[] = []
+  const release = lives.watch(viewer, (end) => heard.push(`${end} after ${Date.now() - begun} ms`))
+  return { heard, release }
+}
+
+const session = {} as SessionRecord
+
+test('What is open goes on with a session that was active meanwhile, until its token expires', async () => {
+  const { heard } = watch(async () => session)
+  await vi.advanceTimersByTimeAsync(30 * SECOND)
+  expect(heard).toEqual(['TOKEN after 10000 ms'])
+})
+
+test('A session that nobody can look up is looked up again, and has not ended for that', async () => {
+  const answers = [() => Promise.reject(new Error('no database')), async () => session, async () => null]
+  const { heard } = watch(() => (answers.shift() ?? (async () => null))())
+  await vi.advanceTimersByTimeAsync(30 * SECOND)
+  expect(heard).toEqual(['SESSION after 3000 ms'])
+})
+
+test('For want of a database nothing outlives its token', async () => {
+  const { heard } = watch(() => Promise.reject(new Error('no database')))
+  await vi.advanceTimersByTimeAsync(30 * SECOND)
+  expect(heard).toEqual(['TOKEN after 10000 ms'])
+})
+
+test('Nothing is heard any more of what was released', async () => {
+  const { heard, release } = watch(async () => null)
+  release()
+  await vi.advanceTimersByTimeAsync(30 * SECOND)
+  expect(heard).toEqual([])
+})
