@@ -12,6 +12,7 @@ test('`audit verify` proves a range of the log, and refuses one that is not in i
   const env = { DATABASE_URL: app.installation.databaseUrl }
   const verify = (...args: string[]) => runCli(env, 'audit', 'verify', ...args)
   const refused = (stderr: string) => ({ code: 1, stdout: '', stderr: `${stderr}\n` })
+  const untilSealed = () => eventually(async () => (await query('SELECT FROM audit_inbox')).rowCount).toBe(0)
   const positions = async () => {
     const { rows } = await query('SELECT min(position)::int AS first, max(position)::int AS last FROM audit_events')
     return rows[0]
@@ -20,10 +21,11 @@ test('`audit verify` proves a range of the log, and refuses one that is not in i
   expect(await verify('--from', '1')).toEqual(refused('There is no position 1: the log ends at 0'))
   app.clock.advance('-400d')
   await app.newUser()
+  await untilSealed()
   app.clock.advance('400d')
   await app.operator.purge()
   for (let users = 0; users < 3; users += 1) await app.newUser()
-  await eventually(async () => (await query('SELECT FROM audit_inbox')).rowCount).toBe(0)
+  await untilSealed()
   const { first, last } = await positions()
   expect(first).toBeGreaterThan(1)
 
