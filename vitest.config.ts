@@ -10,13 +10,18 @@ const needServer = readdirSync('test/security')
 /** What is long, and the same whatever servers there are, or runs the PostgreSQL from npm in any case. */
 const withNpmOnly = [
   'api/crash',
+  'api/mail',
   'api/shutdown',
+  'security/audit-retention',
   'security/detection-of-attacks',
   'security/detection-of-sign-ins',
   'security/detection-runs',
   'security/explain',
+  'security/fuzz',
+  'security/fuzz-accepted',
   'security/no-oracle',
   'security/pre-hijacking',
+  'security/unread-answers',
 ].map((name) => `test/${name}.test.ts`)
 
 /** What runs commands, each a process of its own: slow, and no API. */
