@@ -89,12 +89,8 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
     const work = execute({ hideSuggestions, options: COERCION, ...args })
     const result = work instanceof Promise ? await inTime(work, context) : work
     closeCaches()
-    if (!result.errors) {
-      measure(args, result, startedAt)
-      return result
-    }
-    const errors = result.errors.map(maskError)
-    const masked = { ...result, ...(isRefused(result, errors) && { data: null }), errors }
+    const errors = result.errors?.map(maskError)
+    const masked = errors ? { ...result, ...(isRefused(result, errors) && { data: null }), errors } : result
     measure(args, masked, startedAt)
     return masked
   }

@@ -167,7 +167,7 @@ export function createGraphql(options: GraphqlOptions) {
     return operation && operation.operation !== 'subscription' ? document : null
   }
 
-  /** Yoga answers for a document that is not valid; what is wrong with it is found once. */
+  /** Yoga answers for a document that is not valid, and looks again only for a limit that it exceeds. */
   function read(exchange: Exchange, params: GraphQLParams, query: string): DocumentNode | null {
     try {
       const { parse, validate } = yoga.getEnveloped({ request: exchange.request, params } as never)
