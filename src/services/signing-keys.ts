@@ -145,23 +145,26 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
   const current = (tx: Transaction, alg: string = algorithm) =>
     tx.prisma.signingKey.findFirst({ where: { algorithm: alg, retiredAt: null }, orderBy: { createdAt: 'desc' } })
 
-  /**
-   * The newest key that may sign; where there is none at all, as after a hand in the database, one is made. `believedMs`: what
-   * was known so long ago will do.
-   */
+  /** Makes a key that signs where there is none at all. Returns whether there was none. */
+  async function ensure(): Promise<boolean> {
+    if (await current(db)) return false
+    await change(async (tx) => (await current(tx))?.kid ?? create(tx))
+    return true
+  }
+
+  /** The newest key that may sign; one is made where there is none at all. `believedMs`: what was known so long ago will do. */
   async function signer(believedMs = BELIEVED_MS): Promise<LoadedKey> {
     await notOlderThan(believedMs)
     const newest = () => loaded.find((key) => !key.isRetired)
-    if (!newest() && !(await current(db))) {
-      await change(async (tx) => (await current(tx))?.kid ?? create(tx))
-      await notOlderThan(0)
-    }
+    if (!newest() && (await ensure())) await notOlderThan(0)
     return newest() ?? Promise.reject(new Error('There is no signing key'))
   }
 
   return {
     /** Makes the first key where there is none. Call before serving. */
     async prepare(): Promise<void> {
+      // Before anything is read: of servers that start together, one makes it, and all know it then.
+      if (!isFixed) await ensure()
       await notOlderThan(0)
       isPrepared = true
       await signer()
