@@ -9,6 +9,7 @@ import { createConnections } from './http/connections.js'
 import { createGate } from './http/gate.js'
 import { createErrorMasker } from './http/graphql-errors.js'
 import { createGraphqlRoute } from './http/graphql-route.js'
+import { securityHeaders } from './http/headers.js'
 import { createOperationsRoute } from './http/operations-route.js'
 import { MAILBOX_CSP, PAGE_CSP } from './http/page-layout.js'
 import { homePage, mailboxPage } from './http/pages.js'
@@ -66,7 +67,8 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     persistedOperations: config.persistedOperations,
   })
   const inFlight = createGate(config.maxInFlight)
-  const connections = createConnections(config.limits.unreadBytes, log)
+  const headers = securityHeaders(config.isProduction)
+  const connections = createConnections({ maxUnreadBytes: config.limits.unreadBytes, headers, log })
   const admission = createAdmission(inFlight, maskError)
   const sockets = createWebSocketServer({
     inFlight,
@@ -78,6 +80,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     log,
     readClient,
     isTrustedOrigin,
+    headers,
     limits: config.limits,
   })
   const graphqlRoute = createGraphqlRoute({
@@ -151,7 +154,7 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     requestTimeoutMs: config.limits.requestMs,
     patienceMs: config.limits.operationMs,
     routes,
-    isProduction: config.isProduction,
+    headers,
     productName: config.productName,
     log,
     readClient,

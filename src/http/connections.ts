@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Log } from '../ports.js'
+import { bareAnswer } from './headers.js'
 
 /** So long is what a client still sends read, and thrown away, after the last answer. */
 const LINGER_MS = 2_000
@@ -46,6 +48,14 @@ export interface Connections {
   isBeingRead(): boolean
 }
 
+interface Deps {
+  /** What may wait for all clients together. */
+  maxUnreadBytes: number
+  /** Those that every response carries. */
+  headers: readonly string[]
+  log: Log
+}
+
 interface Waiting {
   /** The responses that wait behind another one. */
   queued: Set<ServerResponse>
@@ -55,7 +65,7 @@ interface Waiting {
 }
 
 /** The connections of the server, and what waits in memory for their clients. */
-export function createConnections(maxUnreadBytes: number, log: Log): Connections {
+export function createConnections({ maxUnreadBytes, headers, log }: Deps): Connections {
   const all = new Map<Socket, Waiting>()
   /** Of all, each as of its last look: also what is little for each counts. */
   let unread = 0
@@ -110,7 +120,7 @@ export function createConnections(maxUnreadBytes: number, log: Log): Connections
       if (!socket.writable || error.code === 'ECONNRESET' || queued?.size || (isAnswering && last.headersSent))
         return void socket.destroy()
       const status = UNREADABLE[error.code ?? ''] ?? '400 Bad Request'
-      socket.write(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
+      socket.write(bareAnswer(status, [...headers, 'x-request-id', randomUUID()]))
       if (isAnswering) socket.destroy()
       else linger(socket)
     },

@@ -18,6 +18,14 @@ export const securityHeaders = (isProduction: boolean): readonly string[] => [
   ...(isProduction ? ['strict-transport-security', `max-age=${HSTS_SECONDS}; includeSubDomains`] : []),
 ]
 
+/** A whole answer that is a head, as it goes over the wire: for what never becomes a request to Node. */
+export const bareAnswer = (status: string, fields: readonly string[]): string =>
+  [`HTTP/1.1 ${status}`, 'connection: close', 'content-length: 0', ...headLines(fields), '', ''].join('\r\n')
+
+/** Names and values in turn, as lines. */
+export const headLines = (fields: readonly string[]): string[] =>
+  fields.flatMap((name, index) => (index % 2 === 0 ? [`${name}: ${fields[index + 1]}`] : []))
+
 /**
  * Cross-origin access for exactly the listed origins (Fetch standard). Returns true when the request was a preflight and
  * has been answered.

@@ -8,7 +8,6 @@ import type { Exchange } from './exchange.js'
 import { sendFailure, sendNoHandler } from './failures.js'
 import type { ErrorMasker } from './graphql-errors.js'
 import { Head } from './head.js'
-import { securityHeaders } from './headers.js'
 import type { HttpTransport } from './transport.js'
 
 export type Handler = (exchange: Exchange) => Promise<void> | void
@@ -18,7 +17,8 @@ export type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>
 
 interface Deps {
   routes: Routes
-  isProduction: boolean
+  /** Those that every response carries. */
+  headers: readonly string[]
   productName: string
   /** How long a client may take to send a request, the last byte of the body included. */
   requestTimeoutMs: number
@@ -77,10 +77,9 @@ interface HttpServer {
 
 /** The HTTP server: what every request gets before, and whatever happens after, its route. */
 export function createHttpServer(deps: Deps): HttpServer {
-  const { routes, isProduction, requestTimeoutMs, patienceMs, log, readClient, openTransport, maskError } = deps
+  const { routes, headers, requestTimeoutMs, patienceMs, log, readClient, openTransport, maskError } = deps
   const { connections, onResponse, productName } = deps
 
-  const headers = securityHeaders(isProduction)
   let isDraining = false
 
   const pathOf = ({ url = '/' }: IncomingMessage) => url.split('?', 1)[0] ?? '/'

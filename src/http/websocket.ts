@@ -4,12 +4,15 @@ import { handleProtocols } from 'graphql-ws'
 import { type ServerOptions, WebSocketServer } from 'ws'
 import { createCap } from './caps.js'
 import { type Connections, linger } from './connections.js'
+import { bareAnswer, headLines } from './headers.js'
 import { MAX_HEADERS } from './server.js'
 import { converse } from './socket-conversation.js'
 import { type ConnectionExtra, createSocketProtocol, type SocketProtocolDeps } from './socket-protocol.js'
 
 interface Deps extends SocketProtocolDeps {
   isTrustedOrigin: (origin: string) => boolean
+  /** Those that every response carries. */
+  headers: readonly string[]
   limits: SocketProtocolDeps['limits'] & { bodyBytes: number; socketsPerAddress: number }
   connections: Connections
 }
@@ -18,16 +21,9 @@ interface Deps extends SocketProtocolDeps {
 const CLOSE_TIMEOUT_MS = 2_000
 const GOING_AWAY = 1001
 
-/** Answers an upgrade with a refusal. Nobody else listens to the socket, and an error without a listener ends the process. */
-function refuse(socket: Socket, status: string, headers = ''): void {
-  socket.on('error', () => socket.destroy())
-  socket.write(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n${headers}\r\n`)
-  linger(socket)
-}
-
 /** GraphQL over WebSockets on the same server. */
 export function createWebSocketServer(deps: Deps) {
-  const { readClient, isTrustedOrigin, limits } = deps
+  const { readClient, isTrustedOrigin, headers, limits } = deps
   const open = createCap(limits.socketsPerAddress)
   const options: ServerOptions & Record<'closeTimeout' | 'maxFragments' | 'maxBufferedChunks', number> = {
     noServer: true,
@@ -42,10 +38,20 @@ export function createWebSocketServer(deps: Deps) {
     allowSynchronousEvents: false,
   }
   const sockets = new WebSocketServer(options)
+
+  const headersFor = (request: IncomingMessage) => [...headers, 'x-request-id', readClient(request).correlationId]
+  /** Answers an upgrade with a refusal. Nobody else listens to the socket, and an error without a listener ends the process. */
+  function refuse(request: IncomingMessage, status: string, ...fields: string[]): void {
+    const { socket } = request
+    socket.on('error', () => socket.destroy())
+    socket.write(bareAnswer(status, [...headersFor(request), ...fields]))
+    linger(socket)
+  }
   // Its own refusal of a handshake would be lost where a body is still coming.
-  sockets.on('wsClientError', (_error, socket) =>
-    refuse(socket as Socket, '400 Bad Request', 'sec-websocket-version: 13\r\n'),
+  sockets.on('wsClientError', (_error, _socket, request) =>
+    refuse(request, '400 Bad Request', 'sec-websocket-version', '13'),
   )
+  sockets.on('headers', (lines, request) => lines.push(...headLines(headersFor(request))))
 
   const protocol = createSocketProtocol(deps)
 
@@ -54,11 +60,14 @@ export function createWebSocketServer(deps: Deps) {
     attach(httpServer: Server): void {
       httpServer.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
         const { origin } = request.headers
-        if (request.url?.split('?')[0] !== '/graphql') return refuse(socket, '404 Not Found')
-        if (request.rawHeaders.length > 2 * MAX_HEADERS) return refuse(socket, '431 Request Header Fields Too Large')
-        if (origin !== undefined && !isTrustedOrigin(origin)) return refuse(socket, '403 Forbidden')
-        const release = open.take(readClient(request).addressKey)
-        if (!release) return refuse(socket, '429 Too Many Requests', 'retry-after: 60\r\n')
+        const { addressKey, correlationId } = readClient(request)
+        // What happens on this connection has the id that its handshake was answered with.
+        request.headers['x-request-id'] = correlationId
+        if (request.url?.split('?')[0] !== '/graphql') return refuse(request, '404 Not Found')
+        if (request.rawHeaders.length > 2 * MAX_HEADERS) return refuse(request, '431 Request Header Fields Too Large')
+        if (origin !== undefined && !isTrustedOrigin(origin)) return refuse(request, '403 Forbidden')
+        const release = open.take(addressKey)
+        if (!release) return refuse(request, '429 Too Many Requests', 'retry-after', '60')
         socket.once('close', release)
         sockets.handleUpgrade(request, socket, head, (opened) => {
           converse<ConnectionExtra>(protocol, { socket: opened, request }, deps)

@@ -121,6 +121,10 @@ export async function openRawSocket(
     socket.once('close', (code, reason) => resolve({ code, reason: reason.toString() }))
   })
   /** The HTTP status of the answer: 101 when the connection was opened. */
+  let requestId: string | undefined
+  socket.once('upgrade', (response) => {
+    requestId = String(response.headers['x-request-id'])
+  })
   const status = await new Promise<number>((resolve, reject) => {
     socket.once('open', () => resolve(101))
     socket.once('unexpected-response', (_request, { statusCode = 0 }) => resolve(statusCode))
@@ -143,7 +147,7 @@ export async function openRawSocket(
       socket.send(text.slice(piece * size, (piece + 1) * size), { fin: piece === count - 1 })
   }
   const terminate = () => socket.terminate()
-  return { status, closing, next, received, send, sendBytes, sendBinary, sendPieces, terminate }
+  return { status, requestId, closing, next, received, send, sendBytes, sendBinary, sendPieces, terminate }
 }
 
 const toText = (message: object | string) => (typeof message === 'string' ? message : JSON.stringify(message))
