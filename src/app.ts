@@ -21,7 +21,7 @@ import { createWebSocketServer } from './http/websocket.js'
 import { createGraphql } from './http/yoga.js'
 import { isDatabaseUnavailable } from './infra/postgres.js'
 import type { Log } from './ports.js'
-import { createRuntime, type Replacements } from './runtime.js'
+import { createRuntime, type Replacements, urlsOf } from './runtime.js'
 
 const DRAIN_MS = 10_000
 const SWEEP_MS = 50
@@ -34,10 +34,7 @@ const html = ({ head }: Parameters<Handler>[0], csp: string, page: string) => {
 /** The composition root: the whole server, ready to listen. */
 export async function createApp(config: Config, log: Log, replacements: Replacements = {}) {
   let port = config.port
-  const urls = {
-    public: () => config.urls.public ?? `http://localhost:${port}`,
-    frontend: () => config.urls.frontend ?? urls.public(),
-  }
+  const urls = urlsOf(config, () => port)
   /** Where the server listens; a page of its own may be opened there too, unless it says that it is elsewhere. */
   const host = /^(0\.0\.0\.0|::)$/.test(config.host) ? '127.0.0.1' : config.host
   const address = () => `http://${host.includes(':') ? `[${host}]` : host}:${port}`

@@ -34,11 +34,13 @@ const toList = (text: string) =>
 export const listOf = <Item extends z.ZodType<unknown, string>>(item: Item) =>
   z.string().default('').transform(toList).pipe(z.array(item))
 export const url = (...protocols: string[]) =>
-  z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
-    error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
-    // What follows can take it for a URL.
-    abort: true,
-  })
+  z
+    .string()
+    .refine((text) => URL.canParse(text) && protocols.some((one) => text.toLowerCase().startsWith(`${one}//`)), {
+      error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+      // What follows can take it for a URL.
+      abort: true,
+    })
 export const urls = (...protocols: string[]) =>
   z
     .string()
@@ -55,7 +57,7 @@ export const base = url('http:', 'https:')
   .transform((text) => text.replace(/\/+$/, ''))
 export const mailbox = z
   .string()
-  .regex(/^([^<>]*<)?[^<>@\s]+@[^<>@\s]+>?$/, 'must be an address, such as Name <name@example.com>')
+  .regex(/^([^<>]*<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+)$/, 'must be an address, such as Name <name@example.com>')
 /** One line for people, without what hides or reorders text. */
 export const line = (max: number) =>
   z
@@ -99,8 +101,9 @@ export const persistedOperations = z.string().transform((path, context) => {
   return z.NEVER
 })
 
-/** Whether a URL stays on this machine; one without a host names a socket of it. */
-export const isLoopback = (url: string): boolean => /^(localhost|127(\.\d+){3}|\[::1\]|)$/.test(new URL(url).hostname)
+/** Whether a host is this machine; none, and a directory, stand for a socket of it. */
+export const isLocalHost = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[?::1\]?|\/.*|)$/.test(host)
+export const isLoopback = (url: string): boolean => isLocalHost(new URL(url).hostname)
 
 /** The value, which nobody can change any more at any depth. */
 export function deepFreeze<T extends object>(value: T): Readonly<T> {

@@ -19,7 +19,7 @@ import {
   urls,
 } from './config-values.js'
 import { parseDetectionRules } from './detection-rules.js'
-import { DEFAULT_RATE_LIMITS, parseRateLimits, type RateLimits } from './rate-limits.js'
+import { defaultRateLimits, parseRateLimits, type RateLimits } from './rate-limits.js'
 
 /** Every setting that the server reads, with its default. The reference is docs/configuration.md. */
 const schema = z.object({
@@ -121,7 +121,7 @@ type Settings = z.infer<typeof schema>
 
 function rateLimits({ RATE_LIMITS = '', NODE_ENV }: Settings, problems: string[]): RateLimits | null {
   if (RATE_LIMITS === 'off') return null
-  const { limits, problem } = parseRateLimits(RATE_LIMITS, DEFAULT_RATE_LIMITS(NODE_ENV === 'production'))
+  const { limits, problem } = parseRateLimits(RATE_LIMITS, defaultRateLimits(NODE_ENV === 'production'))
   if (problem) problems.push(`RATE_LIMITS: ${problem}`)
   return limits
 }

@@ -15,6 +15,7 @@ const MAX_SPEED = 100_000
 /** Nobody travels further than half around the Earth. */
 const LONGEST_WAY_KM = 20_040
 const HOUR_MS = 3_600_000
+const LONGEST_MS = ms('36500d')
 
 /** How thresholds are written. Each returns null for what it cannot read. */
 const READERS = {
@@ -117,7 +118,8 @@ export function parseDetectionRules(text: string): { thresholds: Thresholds; pro
   if (text === 'off') return { thresholds: {} }
   const given = new Map<DetectionRule, string>(RULES.map((rule) => [rule, DETECTION_RULES[rule].threshold]))
   for (const entry of text.split(';')) {
-    const [name = '', threshold = ''] = entry.split('=').map((part) => part.trim())
+    const [name = '', ...rest] = entry.split('=').map((part) => part.trim())
+    const threshold = rest.join('=')
     if (name === '' && threshold === '') continue
     if (!isRule(name)) return { thresholds: {}, problem: `there is no rule named "${name}", only ${RULES.join(', ')}` }
     given.set(name, threshold)
@@ -127,7 +129,7 @@ export function parseDetectionRules(text: string): { thresholds: Thresholds; pro
     if (written === 'off') continue
     const { kind, threshold } = DETECTION_RULES[rule]
     const read = READERS[kind](written)
-    if (!read?.windowMs) {
+    if (!read || read.windowMs < 1 || read.windowMs > LONGEST_MS) {
       const problem = `cannot read "${rule}=${written}"; write it as ${rule}=${threshold}, or ${rule}=off`
       return { thresholds: {}, problem }
     }

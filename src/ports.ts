@@ -27,6 +27,10 @@ export interface MailMessage {
   html: string
 }
 
+export interface SentMail extends MailMessage {
+  sentAt: Date
+}
+
 export interface Mailer {
   /** Resolves when the transport has accepted the message; rejects otherwise, and the job `id` is tried again. */
   send(message: MailMessage, id: string): Promise<void>

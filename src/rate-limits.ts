@@ -15,7 +15,7 @@ export type RateLimits = Readonly<Record<string, readonly RateLimit[]>>
 const limit = (max: number, window: StringValue, by: RateLimitSubject): RateLimit => ({ max, windowMs: ms(window), by })
 
 /** The table of the HTTP contract. Development multiplies the general limits by ten. */
-export const DEFAULT_RATE_LIMITS = (isProduction: boolean): RateLimits => ({
+export const defaultRateLimits = (isProduction: boolean): RateLimits => ({
   login: [limit(5, '1m', 'address+identifier'), limit(25, '1h', 'address')],
   register: [limit(5, '1h', 'address')],
   requestPasswordReset: [limit(3, '1m', 'address+email'), limit(5, '1h', 'address')],
@@ -41,6 +41,7 @@ export const DEFAULT_RATE_LIMITS = (isProduction: boolean): RateLimits => ({
   authenticated: [limit(isProduction ? 1000 : 10_000, '1h', 'user')],
 })
 
+const LONGEST_WINDOW = '36500d'
 const ENTRY = /^([A-Za-z*]+)\s*=\s*(\d+\/\d+(?:ms|s|m|h|d)(?:,\d+\/\d+(?:ms|s|m|h|d))*)$/
 
 /**
@@ -57,8 +58,12 @@ export function parseRateLimits(text: string, defaults: RateLimits): { limits: R
     if (!name || !rules) return { limits: defaults, problem: `cannot read "${entry}"; write it as login=5/1m,25/1h` }
     if (name !== '*' && !Object.hasOwn(defaults, name))
       return { limits: defaults, problem: `there is no limit named "${name}"` }
-    const isNoTime = rules.split(',').some((rule) => ms(rule.slice(rule.indexOf('/') + 1) as StringValue) < 1)
-    if (isNoTime) return { limits: defaults, problem: `the window of "${entry}" is no time at all` }
+    const windows = rules.split(',').map((rule) => ms(rule.slice(rule.indexOf('/') + 1) as StringValue))
+    if (windows.some((windowMs) => windowMs < 1 || windowMs > ms(LONGEST_WINDOW)))
+      return {
+        limits: defaults,
+        problem: `the window of "${entry}" is no time at all, or longer than ${LONGEST_WINDOW}`,
+      }
     overrides.set(name, rules)
   }
   const limits = Object.entries(defaults).map(([name, initial]) => {

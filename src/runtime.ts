@@ -99,6 +99,12 @@ async function unwind(endings: Ending[], log: Log): Promise<void> {
   }
 }
 
+/** Where links lead; where nothing says so, to a server on this machine. */
+export const urlsOf = ({ urls, port }: Config, listensOn = () => port): Urls => {
+  const publicUrl = () => urls.public ?? `http://localhost:${listensOn()}`
+  return { public: publicUrl, frontend: () => urls.frontend ?? publicUrl() }
+}
+
 /** The first to need the database says which setting it is about. */
 function rethrowNamed(error: Error & { code?: string }): never {
   if (!isDatabaseUnavailable(error)) throw error
@@ -182,7 +188,6 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
 
   return {
     config,
-    log,
     clock,
     db,
     redis,

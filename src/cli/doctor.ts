@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { type Config, loadConfig } from '../config.js'
-import { isLoopback } from '../config-values.js'
+import { isLocalHost, isLoopback } from '../config-values.js'
 import { examples, print, table } from './output.js'
 
 interface Check {
@@ -23,8 +23,10 @@ const DAY_MS = 24 * 60 * MINUTE_MS
 const MIN_HASH_MEMORY_KIB = 19_456
 const MIN_SECRET_BYTES = 32
 
-const isOff = (url: string | undefined, ...secure: string[]) =>
-  url !== undefined && !isLoopback(url) && !secure.some((scheme) => url.startsWith(scheme))
+const leavesOpenly = (url: string | undefined, ...secure: string[]) =>
+  url !== undefined && !isLoopback(url) && !secure.includes(new URL(url).protocol)
+/** The driver goes where `host` says, whatever stands before it. */
+const databaseHostOf = (url: string) => new URL(url).searchParams.get('host') ?? new URL(url).hostname
 const hasTls = (url: string) => /[?&](sslmode=(require|verify-ca|verify-full)|ssl=true)\b/.test(url)
 
 const CHECKS: readonly Check[] = [
@@ -49,9 +51,9 @@ const CHECKS: readonly Check[] = [
     problemOf: ({ urls }) =>
       urls.public === undefined
         ? 'PUBLIC_URL is not set: tokens and mails name localhost'
-        : isOff(urls.public, 'https:')
+        : leavesOpenly(urls.public, 'https:')
           ? 'PUBLIC_URL is not https:'
-          : isOff(urls.frontend, 'https:')
+          : leavesOpenly(urls.frontend, 'https:')
             ? 'FRONTEND_URL is not https:, and links of mails carry tokens there'
             : null,
   },
@@ -64,13 +66,15 @@ const CHECKS: readonly Check[] = [
     name: 'TLS to the database',
     asvs: '11.2.1',
     problemOf: ({ database: { url } }) =>
-      url && !isLoopback(url) && !hasTls(url) ? 'DATABASE_URL leaves the machine without sslmode=verify-full' : null,
+      url && !isLocalHost(databaseHostOf(url)) && !hasTls(url)
+        ? 'DATABASE_URL leaves the machine without sslmode=verify-full'
+        : null,
   },
   {
     name: 'TLS to Redis',
     asvs: '11.2.1',
     problemOf: ({ redisUrls }) =>
-      redisUrls?.some((url) => isOff(url, 'rediss:')) ? 'REDIS_URL leaves the machine without rediss:' : null,
+      redisUrls?.some((url) => leavesOpenly(url, 'rediss:')) ? 'REDIS_URL leaves the machine without rediss:' : null,
   },
   {
     name: 'Secrets from the operator',

@@ -1,10 +1,10 @@
+import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { v4 as uuid } from 'uuid'
 import { type Config, loadConfig } from '../config.js'
 import { runningPostgresUrl } from '../infra/embedded-postgres.js'
 import { createLog } from '../infra/log.js'
-import { createRuntime, migrate, type Runtime } from '../runtime.js'
+import { createRuntime, migrate, type Runtime, urlsOf } from '../runtime.js'
 import { byServer, type Client } from '../services/client.js'
 
 const REDIS_ATTEMPTS = 20
@@ -47,14 +47,12 @@ export async function migrateInstallation(): Promise<string[]> {
  */
 export async function withInstallation<T>(work: (runtime: Runtime, operator: Client) => Promise<T>): Promise<T> {
   const { config, log } = await readSettings()
-  const publicUrl = () => config.urls.public ?? `http://localhost:${config.port}`
-  const urls = { public: publicUrl, frontend: () => config.urls.frontend ?? publicUrl() }
-  const runtime = await createRuntime(config, log, urls)
+  const runtime = await createRuntime(config, log, urlsOf(config))
   try {
     if (runtime.redis && !(await isReachable(runtime.redis))) {
       log.warn({}, 'Redis is not reachable: servers that reach it may not notice a change for a while')
     }
-    return await work(runtime, byServer(`cli-${uuid()}`))
+    return await work(runtime, byServer(`cli-${randomUUID()}`))
   } finally {
     await runtime.close()
   }

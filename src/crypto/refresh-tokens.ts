@@ -1,5 +1,5 @@
-import { createHash, randomBytes } from 'node:crypto'
-import { deriveKey, hmac, isEqual, open, randomToken, seal } from './secrets.js'
+import { randomBytes } from 'node:crypto'
+import { deriveKey, fingerprintOf, hmac, isEqual, open, randomToken, seal } from './secrets.js'
 
 // A refresh token is `<family handle><secret>`: a handle that stays the same over the life of a session, so that calls can be
 // counted per session before any look-up, and 256 fresh bits on each rotation. Both are opaque to the client. The handle is
@@ -35,8 +35,7 @@ export function ownerOf(token: string, keys: readonly Buffer[]): string | null {
 }
 
 /** Names the family without revealing anything that could be presented. */
-export const familyOf = (token: string): string =>
-  createHash('sha256').update(token.slice(0, FAMILY_CHARACTERS)).digest('base64url')
+export const familyOf = (token: string): string => fingerprintOf(token.slice(0, FAMILY_CHARACTERS))
 
 // The key comes from the token itself, of which only the hash is stored: a copy of the database opens nothing. The token is
 // no key for an HMAC as it is: of one that is longer than a block, HMAC takes the hash, which is what is stored.

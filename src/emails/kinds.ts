@@ -44,14 +44,16 @@ export interface EmailData {
 export type EmailKind = keyof EmailData
 
 /** The kinds that tell of what somebody else may have done. */
-export const WITH_NOT_ME: ReadonlySet<EmailKind> = new Set<EmailKind>([
-  'password-changed',
-  'password-reset-completed',
-  'new-device',
-  'account-locked',
-  'sessions-ended',
-  'suspicious-login',
-])
+type WithNotMe = { [K in EmailKind]: EmailData[K] extends NotMe ? K : never }[EmailKind]
+const WITH_NOT_ME: Record<WithNotMe, true> = {
+  'password-changed': true,
+  'password-reset-completed': true,
+  'new-device': true,
+  'account-locked': true,
+  'sessions-ended': true,
+  'suspicious-login': true,
+}
+export const hasNotMe = (kind: EmailKind): kind is WithNotMe => Object.hasOwn(WITH_NOT_ME, kind)
 
 /** One mail, before it becomes text and HTML. */
 export interface Content {

@@ -4,7 +4,7 @@ import { retryAfterOf } from './graphql-errors.js'
 import type { Head } from './head.js'
 import { PAGE_CSP } from './page-layout.js'
 import { errorPage } from './pages.js'
-import { send, sendErrors, sendJson } from './responses.js'
+import { send, sendError, sendJson } from './responses.js'
 
 interface Failed {
   request: IncomingMessage
@@ -34,6 +34,6 @@ export function sendFailure(failed: Failed, error: GraphQLError): void {
   const status = isBusy ? 503 : 500
   const retryAfter = retryAfterOf({ errors: [error] })
   if (retryAfter !== null) head.set('retry-after', retryAfter)
-  if (!wantsPage(request)) sendErrors(head, status, error)
+  if (!wantsPage(request)) sendError(head, status, error)
   else sendPage(failed, status, isBusy ? 'Not now' : 'This went wrong', error.message)
 }

@@ -8,7 +8,7 @@ import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
 import { createGraphqlPost } from './graphql-post.js'
 import { handleCors } from './headers.js'
-import { readBody, send, sendErrors } from './responses.js'
+import { readBody, send, sendError } from './responses.js'
 import type { Graphql } from './yoga.js'
 
 interface Deps {
@@ -66,7 +66,7 @@ const OURS: ReadonlySet<string> = new Set(['connection', 'content-length', 'tran
 
 /** Sends what Yoga answers: a text at once, a stream as it comes. */
 async function deliver({ head, transport }: Exchange, answer: Response): Promise<void> {
-  if (answer.status === 406) return sendErrors(head, 406, NOT_ACCEPTABLE)
+  if (answer.status === 406) return sendError(head, 406, NOT_ACCEPTABLE)
   for (const [name, value] of answer.headers) {
     const field = name.toLowerCase()
     if (!OURS.has(field)) head.set(field, value)
@@ -100,9 +100,9 @@ export function createGraphqlRoute(deps: Deps) {
     }
     const accept = acceptable(request.headers.accept)
     const url = new URL(request.url ?? '', ENDPOINT)
-    if (accept === null) sendErrors(head, 406, NOT_ACCEPTABLE)
+    if (accept === null) sendError(head, 406, NOT_ACCEPTABLE)
     else if (hasReadableParameters(url)) return throughYoga(exchange, url, accept, null)
-    else sendErrors(head, 400, NO_JSON_PARAMETER)
+    else sendError(head, 400, NO_JSON_PARAMETER)
     return null
   }
 
@@ -110,7 +110,7 @@ export function createGraphqlRoute(deps: Deps) {
     if (await post(exchange, body)) return null
     const sent = readRequest(body)
     if (sent !== null) return throughYoga(exchange, ENDPOINT, accept, sent)
-    sendErrors(exchange.head, 400, NO_JSON)
+    sendError(exchange.head, 400, NO_JSON)
     return null
   }
 
@@ -128,19 +128,19 @@ export function createGraphqlRoute(deps: Deps) {
     }
     if (request.method !== 'POST') {
       head.set('allow', 'GET, POST')
-      return sendErrors(head, 405, BAD_METHOD)
+      return sendError(head, 405, BAD_METHOD)
     }
-    if (!isJson(request.headers['content-type'])) return sendErrors(head, 415, UNSUPPORTED_TYPE)
+    if (!isJson(request.headers['content-type'])) return sendError(head, 415, UNSUPPORTED_TYPE)
     const accept = acceptable(request.headers.accept)
-    if (accept === null) return sendErrors(head, 406, NOT_ACCEPTABLE)
+    if (accept === null) return sendError(head, 406, NOT_ACCEPTABLE)
     // Not counted yet: clients that send slowly, or on purpose never end, take nobody's place.
     const body = await readBody(request, maxBodyBytes)
     if (!body) {
       head.set('connection', 'close')
-      return sendErrors(head, 413, tooLarge)
+      return sendError(head, 413, tooLarge)
     }
     // Read as text, all broken bytes would be the same sign, and passwords that differ in them the same password.
-    if (!isUtf8(body)) return sendErrors(head, 400, NO_JSON)
+    if (!isUtf8(body)) return sendError(head, 400, NO_JSON)
     await finish(exchange, () => answerPost(exchange, accept, body))
   }
 }

@@ -116,9 +116,10 @@ export function createOperationsRoute(deps: Deps) {
     },
 
     async jwks({ head }: Exchange): Promise<void> {
+      const keys = await services.signingKeys.jwks()
       head.set('cache-control', 'public, max-age=300')
       head.set('access-control-allow-origin', '*')
-      sendJson(head, 200, await services.signingKeys.jwks())
+      sendJson(head, 200, keys)
     },
 
     async flush(exchange: Exchange): Promise<void> {

@@ -1,15 +1,11 @@
 // The pages that no mail leads to: pure functions from a state to a document. None of them needs JavaScript.
 
 import { escapeHtml, type Html, html, raw } from '../emails/html.js'
-import type { MailMessage } from '../ports.js'
+import type { SentMail } from '../ports.js'
 import { type Page, page } from './page-layout.js'
 
 /** What the pages for developers call the server, whatever the product is called. */
 const OWN_NAME = 'Portcullis'
-
-export interface SentMail extends MailMessage {
-  sentAt: Date
-}
 
 const withLinks = (text: string): Html[] =>
   text
@@ -24,10 +20,9 @@ const frame = (mail: SentMail) =>
     )}"></iframe>`,
   )
 
-/** GET /dev/mailbox, in development only; serve with MAILBOX_CSP. Newest first, in whatever order they are given. */
+/** GET /dev/mailbox, in development only; serve with MAILBOX_CSP. The mails come newest first. */
 export function mailboxPage(mails: readonly SentMail[]): string {
-  const newestFirst = mails.toReversed().sort((a, b) => b.sentAt.getTime() - a.sentAt.getTime())
-  const list = newestFirst.map(
+  const list = mails.map(
     (mail) => html`<article>
 <h2>${mail.subject}</h2>
 <p class="quiet">To ${mail.to} · <time datetime="${mail.sentAt.toISOString()}">${mail.sentAt.toISOString().replace('T', ' ').slice(0, 19)} UTC</time></p>

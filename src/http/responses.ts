@@ -15,8 +15,8 @@ export const sendJson = (head: Head, status: number, body: unknown): void =>
   send(head, status, 'application/json; charset=utf-8', JSON.stringify(body))
 
 /** A refusal of the edge, in the form that GraphQL clients read. */
-export const sendErrors = (head: Head, status: number, ...errors: GraphQLError[]): void =>
-  sendJson(head, status, { errors })
+export const sendError = (head: Head, status: number, error: GraphQLError): void =>
+  sendJson(head, status, { errors: [error] })
 
 /** A piece of this size costs more than what is in it. Networks make larger ones: nobody who is well sends many of these. */
 const CRUMB_BYTES = 256

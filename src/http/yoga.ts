@@ -92,6 +92,32 @@ const useValidation = (hideSuggestions: boolean): Plugin => ({
   },
 })
 
+/** Answers as event streams with ids, and errors as the contract has them. */
+const useResults = (maskError: ErrorMasker, log: Log): Plugin => ({
+  onResultProcess({ result, setResult, setResultProcessor, serverContext }) {
+    const { exchange } = serverContext as unknown as ServerContext
+    const { client, head, response, transport } = exchange
+    if (Symbol.asyncIterator in result) {
+      endTogether(result, response, transport.stream?.life)
+      const { firstEventId } = transport.stream ?? {}
+      if (firstEventId !== undefined && acceptsStream(exchange))
+        setResultProcessor((_, fetchApi) => streamEvents(result, firstEventId, fetchApi), 'text/event-stream')
+      return
+    }
+    if (!('errors' in result) || !result.errors) return
+    // Validation's own errors come past the masking.
+    const errors = result.errors.map(maskError)
+    // An answer with data is a success, whatever else it has: see statusOf.
+    if (result.data) for (const { extensions } of errors) Reflect.deleteProperty(extensions, 'http')
+    stampErrors({ errors }, client, log)
+    const retryAfter = retryAfterOf({ errors })
+    if (retryAfter !== null) head.set('retry-after', retryAfter)
+    const refusal = !result.data &&
+      asksForStream(exchange) && { extensions: { http: { status: refusalOf({ errors }) } } }
+    setResult({ ...result, errors, ...refusal })
+  },
+})
+
 /** The GraphQL pipeline, for every transport, and Yoga's own HTTP layer for what the lean path leaves to it. */
 export function createGraphql(options: GraphqlOptions) {
   const { schema, services, prisma, maskError, hasIntrospection, hasSuggestions, log, onField } = options
@@ -125,30 +151,7 @@ export function createGraphql(options: GraphqlOptions) {
       useValidation(hideSuggestions),
       useFunctions(execute, subscribe),
       ...(persistedOperations ? [onlyPersistedOperations(persistedOperations)] : []),
-      {
-        onResultProcess({ result, setResult, setResultProcessor, serverContext }) {
-          const { exchange } = serverContext as unknown as ServerContext
-          const { client, head, response, transport } = exchange
-          if (Symbol.asyncIterator in result) {
-            endTogether(result, response, transport.stream?.life)
-            const { firstEventId } = transport.stream ?? {}
-            if (firstEventId !== undefined && acceptsStream(exchange))
-              setResultProcessor((_, fetchApi) => streamEvents(result, firstEventId, fetchApi), 'text/event-stream')
-            return
-          }
-          if (!('errors' in result) || !result.errors) return
-          // Validation's own errors come past the masking.
-          const errors = result.errors.map(maskError)
-          // An answer with data is a success, whatever else it has: see statusOf.
-          if (result.data) for (const { extensions } of errors) Reflect.deleteProperty(extensions, 'http')
-          stampErrors({ errors }, client, log)
-          const retryAfter = retryAfterOf({ errors })
-          if (retryAfter !== null) head.set('retry-after', retryAfter)
-          const refusal = !result.data &&
-            asksForStream(exchange) && { extensions: { http: { status: refusalOf({ errors }) } } }
-          setResult({ ...result, errors, ...refusal })
-        },
-      },
+      useResults(maskError, log),
     ],
   })
 

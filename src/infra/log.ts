@@ -4,11 +4,6 @@ import type { Config } from '../config.js'
 import type { Log } from '../ports.js'
 import { createLogOutput } from './log-output.js'
 
-export interface RootLog extends Log {
-  /** A log that adds the fields to every line. */
-  child(fields: object): RootLog
-}
-
 /** A standard stream of the process, or anything that takes lines. */
 type Target = { fd: number } | DestinationStream
 
@@ -74,7 +69,7 @@ function redactFields(fields: object, depth = 0): Record<string, unknown> {
   return Object.fromEntries(entries)
 }
 
-function wrap(logger: Logger): RootLog {
+function wrap(logger: Logger): Log {
   const at = (level: 'debug' | 'info' | 'warn' | 'error') => (fields: object, message: string) =>
     logger[level](fields instanceof Error ? { err: fields } : fields, message)
   return {
@@ -82,7 +77,6 @@ function wrap(logger: Logger): RootLog {
     info: at('info'),
     warn: at('warn'),
     error: at('error'),
-    child: (fields) => wrap(logger.child(redactFields(fields))),
   }
 }
 
@@ -90,7 +84,7 @@ function wrap(logger: Logger): RootLog {
  * Writes one line for each entry, to standard output unless a target is given. Values under names such as `password`,
  * `refreshToken` or `cookie` are left out at any depth, and of errors only name, message, code, stack and cause are kept.
  */
-export function createLog({ level, format }: Config['log'], target: Target = process.stdout): RootLog {
+export function createLog({ level, format }: Config['log'], target: Target = process.stdout): Log {
   const options = {
     level,
     base: { pid: process.pid },

@@ -1,9 +1,5 @@
-import type { Clock, Mailer, MailMessage, Sql } from '../ports.js'
+import type { Clock, Mailer, SentMail, Sql } from '../ports.js'
 import { assertAddress } from './mailer.js'
-
-export interface KeptMail extends MailMessage {
-  sentAt: Date
-}
 
 const KEPT = 200
 
@@ -15,13 +11,13 @@ const NEWEST = `
   ORDER BY sent_at DESC, id DESC LIMIT ${KEPT}`
 
 /** Sends nothing: keeps mails in the database for `/dev/mailbox`. A job that runs twice leaves one mail. */
-export function createMailbox({ sql, clock }: { sql: Sql; clock: Clock }): Mailer & { mails(): Promise<KeptMail[]> } {
+export function createMailbox({ sql, clock }: { sql: Sql; clock: Clock }): Mailer & { mails(): Promise<SentMail[]> } {
   return {
     send: async ({ to, subject, text, html }, id) => {
       assertAddress(to)
       await sql(KEEP, [id, to, subject, text, html, clock.now()])
     },
     isReachable: async () => true,
-    mails: () => sql<KeptMail>(NEWEST, []),
+    mails: () => sql<SentMail>(NEWEST, []),
   }
 }

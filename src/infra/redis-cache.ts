@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import DataLoader from 'dataloader'
 import type { Cache } from '../ports.js'
 import { createMissLedger, TOMBSTONE_MS } from './miss-ledger.js'
@@ -27,7 +27,7 @@ local current = redis.call('GET', KEYS[1])
 if current and (current == '${TOMBSTONE}' or string.sub(current, 1, #ARGV[1]) == ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'EX', ARGV[3])
 return 1`
-const fillScript = createScript(FILL, createHash('sha1').update(FILL).digest('hex'))
+const fillScript = createScript(FILL)
 
 /**
  * Keeps the epoch: a random value in Redis that every entry carries, and that is read together with the entries.

@@ -1,4 +1,4 @@
-import { createHash, hash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import DataLoader from 'dataloader'
 import type { RateLimitRule, RateLimitStore, RateLimitVerdict } from '../ports.js'
 import { scarcest } from './memory.js'
@@ -49,7 +49,7 @@ while argument <= #ARGV do
   key = last + 1
 end
 return { stamp, verdicts }`
-const consumeScript = createScript(CONSUME, createHash('sha1').update(CONSUME).digest('hex'))
+const consumeScript = createScript(CONSUME)
 
 /** The rules of one call. */
 type Call = readonly RateLimitRule[]

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { Log } from '../ports.js'
 
@@ -101,7 +102,7 @@ const isReply = (error: unknown) => error instanceof Error && error.name === 'Re
 const reasonOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
 
 /** One line when Redis goes and one when it is back, however often the client tries in between. */
-function createOutageLog(log: Log) {
+function createRedisLog(log: Log) {
   let isDown = false
   const refused = new Set<string>()
   return {
@@ -131,7 +132,7 @@ function createOutageLog(log: Log) {
  */
 export function connectRedis(urls: readonly string[], log: Log): RedisConnection {
   const client = createClient(urls)
-  const outageLog = createOutageLog(log)
+  const outageLog = createRedisLog(log)
   const listeners = new Set<() => void>()
   const duplicates = new Set<RedisClient>()
   let outages = 0
@@ -231,7 +232,8 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
 }
 
 /** A Lua script: sent by its hash, and by its text when the server does not know it yet. */
-export function createScript(lua: string, hash: string) {
+export function createScript(lua: string) {
+  const hash = createHash('sha1').update(lua).digest('hex')
   return async (
     client: RedisClient,
     keys: readonly string[],

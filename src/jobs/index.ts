@@ -39,7 +39,7 @@ const QUEUES = {
 type Queue = keyof typeof QUEUES
 
 /** Whether what failed for the last time is kept: mails are. A digest of a password is not, and what a clock begins comes again. */
-const isKept = (name: string) => name === 'send-email' || name === 'mail-request'
+const KEPT: ReadonlySet<string> = new Set<Queue>(['send-email', 'mail-request'])
 
 /** Work that leaves the process: pg-boss queues in the same database, so that a job commits with what caused it. */
 export function createJobs({ execute, isOutage, log }: Deps) {
@@ -73,12 +73,12 @@ export function createJobs({ execute, isOutage, log }: Deps) {
 
   async function createQueue(name: Queue): Promise<void> {
     const deadLetter = `${name}.dead`
-    if (isKept(name)) await boss.createQueue(deadLetter, { retentionSeconds: 90 * DAY_SECONDS })
+    if (KEPT.has(name)) await boss.createQueue(deadLetter, { retentionSeconds: 90 * DAY_SECONDS })
     const options = {
       ...QUEUES[name],
       heartbeatSeconds,
       deleteAfterSeconds: DAY_SECONDS,
-      ...(isKept(name) && { deadLetter }),
+      ...(KEPT.has(name) && { deadLetter }),
     }
     await boss.createQueue(name, options)
     await boss.updateQueue(name, options)
@@ -92,7 +92,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     else
       log.error(
         { ...fields, err: error },
-        `A job of ${name} failed for the last time${isKept(name) ? `. It is kept in the queue ${name}.dead` : ''}`,
+        `A job of ${name} failed for the last time${KEPT.has(name) ? `. It is kept in the queue ${name}.dead` : ''}`,
       )
     throw error
   }

@@ -1,7 +1,7 @@
 import type { Context } from '../context.js'
 import type { DeliveredAuthentication, TokenDelivery } from '../schema/authentication.js'
 import { asSignedIn } from '../schema/users.js'
-import type { Authentication } from '../services/authentications.js'
+import type { Authentication } from '../services/access-tokens.js'
 import type { UserRecord } from '../services/records.js'
 
 /** Refuses a delivery that the transport cannot make, before anything is changed. */

@@ -22,11 +22,16 @@ interface Deps {
   audience: () => string
 }
 
-export interface AccessToken {
+/** What a client gets when it signs in or renews its session. */
+export interface Authentication {
   accessToken: string
   expiresAt: Date
   /** Seconds. */
   expiresIn: number
+  refreshToken: string
+  refreshExpiresAt: Date
+  user: UserRecord
+  session: SessionRecord
 }
 
 /** Signatures that were found good lately. Whether key and session are still good is asked on every request all the same. */
@@ -48,8 +53,11 @@ export function createAccessTokens({ clock, signingKeys, algorithm, lifetimeMs, 
     /** Rejects when no token could be signed. Call before anything is used up or opened that an answer without one would lose. */
     assertSigner: async (): Promise<void> => void (await signingKeys.signer()),
 
-    /** A token that expires with its lifetime or with the session, whichever comes first. */
-    async issue(user: UserRecord, session: SessionRecord): Promise<AccessToken> {
+    /**
+     * A token that expires with its lifetime or with the session, whichever comes first; beside the refresh token that was
+     * just made for the session.
+     */
+    async issue(user: UserRecord, session: SessionRecord, refreshToken: string): Promise<Authentication> {
       const now = Math.floor(clock.now().getTime() / 1000)
       const exp = Math.min(now + Math.floor(lifetimeMs / 1000), Math.floor(session.expiresAt.getTime() / 1000))
       const claims: AccessTokenClaims = {
@@ -68,7 +76,8 @@ export function createAccessTokens({ clock, signingKeys, algorithm, lifetimeMs, 
         permissions: user.permissions,
       }
       const accessToken = await signAccessToken(claims, await signingKeys.signer())
-      return { accessToken, expiresAt: new Date(exp * 1000), expiresIn: exp - now }
+      const expiry = { expiresAt: new Date(exp * 1000), expiresIn: exp - now }
+      return { accessToken, ...expiry, refreshToken, refreshExpiresAt: session.expiresAt, user, session }
     },
 
     /** The claims and the key of a token that is good now; null otherwise. Says nothing of its session. */

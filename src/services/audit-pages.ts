@@ -81,7 +81,7 @@ const SCAN = `
 
 /** The identities that a filter asks for; null when it asks for two accounts at once. */
 function identitiesOf({ ownerId, userId, sessionId, ipAddress }: AuditFilter): [Identity, string][] | null {
-  if (ownerId && userId && userId.toLowerCase() !== ownerId) return null
+  if (ownerId && userId && userId !== ownerId) return null
   const all = { user_id: ownerId ?? userId, session_id: sessionId, ip_address: ipAddress }
   return (Object.keys(IDENTITIES) as Identity[]).flatMap((name) => (all[name] == null ? [] : [[name, all[name]]]))
 }

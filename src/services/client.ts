@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import Bowser from 'bowser'
 import { isbot } from 'isbot'
 import { LRUCache } from 'lru-cache'
+import { fingerprintOf } from '../crypto/secrets.js'
 import type { DeviceType } from '../generated/prisma/enums.js'
 import type { Place } from '../ports.js'
 
@@ -53,9 +53,7 @@ function parse(userAgent: string): Device {
   const browserName = browser.name?.slice(0, MAX_NAME) || null
   const osName = os.name?.slice(0, MAX_NAME) || null
   const name = [browserName, osName].filter(Boolean).join(' on ') || 'Unknown device'
-  const fingerprint = createHash('sha256')
-    .update(JSON.stringify([deviceType, browserName, osName]))
-    .digest('base64url')
+  const fingerprint = fingerprintOf(JSON.stringify([deviceType, browserName, osName]))
   return { deviceType, browser: browserName, os: osName, name, fingerprint }
 }
 

@@ -1,6 +1,6 @@
 import { DomainError, InvalidTokenError } from '../errors.js'
+import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Audit } from './audit.js'
-import type { Authentication, Authentications } from './authentications.js'
 import type { Client } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { FoundToken, OneTimeTokens } from './one-time-tokens.js'
@@ -12,15 +12,15 @@ interface Deps {
   audit: Audit
   records: Records
   sessions: Sessions
-  authentications: Authentications
+  accessTokens: AccessTokens
   oneTimeTokens: OneTimeTokens
 }
 
-export function createExchange({ db, audit, records, sessions, authentications, oneTimeTokens }: Deps) {
+export function createExchange({ db, audit, records, sessions, accessTokens, oneTimeTokens }: Deps) {
   return {
     /** Opens a session with a single-use exchange token, so that no JWT ever stands in a URL. Throws InvalidTokenError. */
     async exchange(client: Client, token: string, deviceName: string | null) {
-      await authentications.assertSigner()
+      await accessTokens.assertSigner()
       const found = await oneTimeTokens.find('EXCHANGE', { token })
       const user = found && (await records.freshUser(found.userId))
       const open = async (tx: Transaction, { id: userId }: UserRecord, token: FoundToken) => {
@@ -49,11 +49,7 @@ export function createExchange({ db, audit, records, sessions, authentications, 
         })
         throw new InvalidTokenError()
       }
-      const authentication: Authentication = await authentications.issue(
-        opened.user,
-        opened.session,
-        opened.refreshToken,
-      )
+      const authentication: Authentication = await accessTokens.issue(opened.user, opened.session, opened.refreshToken)
       return { authentication, firstLogin: user.lastLoginAt === null }
     },
   }

@@ -20,7 +20,6 @@ import { createAudit } from './audit.js'
 import { createAuditCheckpoints, signEvery } from './audit-checkpoints.js'
 import { createAuditCursors } from './audit-cursors.js'
 import { createAuditVerification } from './audit-verification.js'
-import { createAuthentications } from './authentications.js'
 import { createBreaches } from './breaches.js'
 import type { Database } from './database.js'
 import { createDetection } from './detection.js'
@@ -122,7 +121,6 @@ export function createServices(deps: ServiceDeps) {
     issuer,
     audience,
   })
-  const authentications = createAuthentications({ accessTokens })
   const viewers = createViewers({ clock, accessTokens, sessions, records })
 
   const throttle = createThrottle({ clock, audit, mailRequests, keys: keys('throttle'), ...config.lockout })
@@ -133,7 +131,7 @@ export function createServices(deps: ServiceDeps) {
     clock,
     audit,
     sessions,
-    authentications,
+    accessTokens,
     throttle,
     devices,
     mails,
@@ -141,7 +139,7 @@ export function createServices(deps: ServiceDeps) {
     getUnusableHash,
   })
   const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
-  const refresh = createRefresh({ db, clock, audit, records, sessions, authentications, mails, rotations, graceMs })
+  const refresh = createRefresh({ db, clock, audit, records, sessions, accessTokens, mails, rotations, graceMs })
 
   const accounts = createAccounts({ clock, records, throttle })
   const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })
@@ -179,11 +177,11 @@ export function createServices(deps: ServiceDeps) {
     hasher,
     records,
     sessions,
-    authentications,
+    accessTokens,
     throttle,
     historyLength,
   })
-  const exchange = createExchange({ db, audit, records, sessions, authentications, oneTimeTokens })
+  const exchange = createExchange({ db, audit, records, sessions, accessTokens, oneTimeTokens })
   const rateLimits = createRateLimits({ limits: config.rateLimits, limiter, audit, db, log, keys: families })
   const notMe = createNotMe({ ...mailed, records, sessions, getUnusableHash, rateLimits })
   const profiles = createProfiles({ db, audit, accounts, records })

@@ -2,8 +2,8 @@ import { NIL } from 'uuid'
 import { AccountLockedError, DomainError, EmailNotVerifiedError, InvalidCredentialsError } from '../errors.js'
 import { normalizeIdentifier } from '../identifiers.js'
 import type { Clock, PasswordHasher } from '../ports.js'
+import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Audit, AuditEntry } from './audit.js'
-import type { Authentication, Authentications } from './authentications.js'
 import { type Client, describeDevice, originOf } from './client.js'
 import type { Database } from './database.js'
 import type { Devices } from './devices.js'
@@ -18,7 +18,7 @@ interface Deps {
   clock: Clock
   audit: Audit
   sessions: Sessions
-  authentications: Authentications
+  accessTokens: AccessTokens
   throttle: Throttle
   devices: Devices
   mails: Mails
@@ -99,7 +99,7 @@ const BY_USERNAME = find('username_normalized', 'username:')
 type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' | 'EMAIL_NOT_VERIFIED' | 'OVERTAKEN'
 
 export function createLogin(deps: Deps) {
-  const { db, clock, audit, sessions, authentications, throttle, devices, mails, hasher, getUnusableHash } = deps
+  const { db, clock, audit, sessions, accessTokens, throttle, devices, mails, hasher, getUnusableHash } = deps
   const inTurn = createTurns()
 
   async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
@@ -166,7 +166,7 @@ export function createLogin(deps: Deps) {
     throttleKey: string,
     input: Credentials,
   ): Promise<Authentication> {
-    await authentications.assertSigner()
+    await accessTokens.assertSigner()
     const rehashed = hasher.needsRehash(account.passwordHash) ? await hasher.hash(input.password) : null
     const isNewDevice = account.hasLoggedIn && !account.isKnownDevice
     const device = describeDevice(client.userAgent)
@@ -190,7 +190,7 @@ export function createLogin(deps: Deps) {
             return session
           })
         : await sessions.open(db, client, request)
-    return authentications.issue(opened.user, opened.session, opened.refreshToken)
+    return accessTokens.issue(opened.user, opened.session, opened.refreshToken)
   }
 
   async function judge(client: Client, input: Credentials, found: Found, isRetry = false): Promise<Authentication> {

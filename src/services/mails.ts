@@ -1,6 +1,6 @@
 import { openText, sealText } from '../crypto/envelopes.js'
 import type { KeyRing } from '../crypto/key-ring.js'
-import { type EmailData, type EmailKind, WITH_NOT_ME } from '../emails/kinds.js'
+import { type EmailData, type EmailKind, hasNotMe } from '../emails/kinds.js'
 import { renderEmail } from '../emails/render.js'
 import { displayNameOf } from '../identifiers.js'
 import type { Jobs, MailMessage } from '../ports.js'
@@ -53,13 +53,13 @@ export function createMails({ jobs, keys, links, oneTimeTokens, productName }: D
     data: Omit<EmailData[K], 'loginLink' | 'resetLink' | 'notMeLink' | 'notMeSeconds'>,
   ): Promise<void> {
     // Nobody has proven the address: whoever has an account with it may be a stranger to its owner, with words of his own for a name.
-    if (WITH_NOT_ME.has(kind) && !to.emailVerifiedAt) return
+    if (hasNotMe(kind) && !to.emailVerifiedAt) return
     const { email, locale, timezone } = to
     const recipient = { email, displayName: to.emailVerifiedAt ? displayNameOf(to) : '', locale, timezone }
     const ways = {
       loginLink: links.home(),
       resetLink: links.resetPassword(),
-      ...(WITH_NOT_ME.has(kind) && (await notMe(tx, to.id))),
+      ...(hasNotMe(kind) && (await notMe(tx, to.id))),
     }
     const letter = { kind, data: { ...data, ...ways }, recipient }
     const sealed = sealText(keys, JSON.stringify(letter), CONTEXT)

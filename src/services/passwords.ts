@@ -1,8 +1,8 @@
 import { DomainError, InvalidCredentialsError, InvalidTokenError, WeakPasswordError } from '../errors.js'
 import type { Clock, PasswordHasher } from '../ports.js'
+import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Accounts } from './accounts.js'
 import type { Audit } from './audit.js'
-import type { Authentication, Authentications } from './authentications.js'
 import { type Client, originOf } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { MailRequests } from './mail-requests.js'
@@ -21,7 +21,7 @@ interface Deps {
   accounts: Accounts
   records: Records
   sessions: Sessions
-  authentications: Authentications
+  accessTokens: AccessTokens
   throttle: Throttle
   mails: Mails
   mailRequests: MailRequests
@@ -48,7 +48,7 @@ const FORGET_OLD = `
     SELECT id FROM password_history WHERE user_id = $1::uuid ORDER BY created_at DESC LIMIT $2::int)`
 
 export function createPasswords(deps: Deps) {
-  const { db, clock, audit, accounts, records, sessions, authentications, throttle, mails, oneTimeTokens } = deps
+  const { db, clock, audit, accounts, records, sessions, accessTokens, throttle, mails, oneTimeTokens } = deps
   const { mailRequests, policy, newPasswords, hasher, historyLength } = deps
 
   const historyOf = async (userId: string): Promise<string[]> => {
@@ -102,7 +102,7 @@ export function createPasswords(deps: Deps) {
       ...user,
       history: [...new Set([passwordHash, ...(await historyOf(user.id))])].slice(0, historyLength),
     })
-    await authentications.assertSigner()
+    await accessTokens.assertSigner()
     const { ended, refreshToken } = await db.transaction(async (tx) => {
       if (!(await replace(tx, user.id, passwordHash, accepted))) throw new InvalidCredentialsError()
       await throttle.clearSession(tx, session.id)
@@ -113,7 +113,7 @@ export function createPasswords(deps: Deps) {
       return { ended, refreshToken: await sessions.reissue(tx, session) }
     })
     const [freshUser, freshSession] = await Promise.all([records.freshUser(user.id), records.freshSession(session.id)])
-    const authentication = await authentications.issue(freshUser ?? user, freshSession ?? session, refreshToken)
+    const authentication = await accessTokens.issue(freshUser ?? user, freshSession ?? session, refreshToken)
     return { authentication, terminatedSessions: ended.length }
   }
 

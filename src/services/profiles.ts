@@ -33,6 +33,7 @@ export function createProfiles({ db, audit, accounts, records }: Deps) {
     ): Promise<UserRecord> {
       const entry = { type: 'PROFILE_UPDATED', userId: user.id, sessionId: session.id } as const
       const { username } = change
+      if (Object.keys(change).length === 0) return user
       try {
         return await db.transaction(async (tx) => {
           const usernameNormalized = username ? normalizeUsername(username) : null

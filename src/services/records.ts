@@ -6,12 +6,10 @@ import type { Cache, Sql } from '../ports.js'
 import type { Feed } from './feed.js'
 
 /** An account as requests see it: without its password hash, with the permissions of its role. */
-export type UserRecord = Omit<
-  User,
-  'passwordHash' | 'emailNormalized' | 'usernameNormalized' | 'isContested' | 'registeredFrom'
-> & {
-  permissions: string[]
-}
+export type UserRecord = Omit<User, NotForRequests> & { permissions: string[] }
+type NotForRequests =
+  | ('passwordHash' | 'emailNormalized' | 'usernameNormalized' | 'isContested' | 'registeredFrom')
+  | ('termsAcceptedAt' | 'privacyAcceptedAt' | 'grantedPermissions' | 'updatedAt')
 export type SessionRecord = Session
 type CachedRecord = UserRecord | SessionRecord
 
@@ -19,10 +17,8 @@ type CachedRecord = UserRecord | SessionRecord
 export const USER_COLUMNS = `
   u.id, u.email, u.username, u.first_name AS "firstName", u.last_name AS "lastName", u.display_name AS "displayName",
   u.locale, u.timezone, u.password_changed_at AS "passwordChangedAt", u.email_verified_at AS "emailVerifiedAt",
-  u.pending_until AS "pendingUntil", u.terms_accepted_at AS "termsAcceptedAt",
-  u.privacy_accepted_at AS "privacyAcceptedAt", u.last_login_at AS "lastLoginAt", u.is_active AS "isActive",
-  u.role AS "roleName", u.granted_permissions AS "grantedPermissions", u.created_at AS "createdAt",
-  u.updated_at AS "updatedAt",
+  u.pending_until AS "pendingUntil", u.last_login_at AS "lastLoginAt", u.is_active AS "isActive", u.role AS "roleName",
+  u.created_at AS "createdAt",
   ARRAY(SELECT "A" FROM _role_permissions WHERE "B" = u.role UNION SELECT unnest(u.granted_permissions)) AS permissions`
 
 /** The columns of a SessionRecord; `s` is the alias of the table. */
@@ -51,16 +47,7 @@ const users: Source<UserRecord> = {
   prefix: 'user:',
   query: USERS,
   ttlSeconds: USER_TTL_SECONDS,
-  dates: [
-    'passwordChangedAt',
-    'emailVerifiedAt',
-    'pendingUntil',
-    'termsAcceptedAt',
-    'privacyAcceptedAt',
-    'lastLoginAt',
-    'createdAt',
-    'updatedAt',
-  ],
+  dates: ['passwordChangedAt', 'emailVerifiedAt', 'pendingUntil', 'lastLoginAt', 'createdAt'],
 }
 const sessions: Source<SessionRecord> = {
   prefix: 'session:',

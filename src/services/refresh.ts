@@ -3,8 +3,8 @@ import { sha256 } from '../crypto/secrets.js'
 import { InvalidRefreshTokenError, type RefreshFailure } from '../errors.js'
 import type { RefreshTokenState } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
+import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Audit } from './audit.js'
-import type { Authentication, Authentications } from './authentications.js'
 import { type Client, originOf } from './client.js'
 import type { Database } from './database.js'
 import type { Mails } from './mails.js'
@@ -19,7 +19,7 @@ interface Deps {
   audit: Audit
   records: Records
   sessions: Sessions
-  authentications: Authentications
+  accessTokens: AccessTokens
   mails: Mails
   rotations: Rotations
   graceMs: number
@@ -44,10 +44,10 @@ interface StoredToken {
 
 /** Rotation of refresh tokens with detection of reuse (RFC 9700 section 4.14.2). */
 export function createRefresh(deps: Deps) {
-  const { db, clock, audit, records, sessions, authentications, mails, rotations, graceMs } = deps
+  const { db, clock, audit, records, sessions, accessTokens, mails, rotations, graceMs } = deps
 
   async function rotate(client: Client, token: string, successor: string): Promise<Refreshed | null> {
-    await authentications.assertSigner()
+    await accessTokens.assertSigner()
     const rotated = await rotations.rotate({
       hash: sha256(token),
       successorHash: sha256(successor),
@@ -59,7 +59,7 @@ export function createRefresh(deps: Deps) {
     // Not waited for: it is on its way before the answer, and all that a cached record lacks is when it was rotated.
     void records.forget({ sessionIds: [session.id] })
     await audit.announce(db)
-    return { authentication: await authentications.issue(user, session, successor), outcome: 'ROTATED' }
+    return { authentication: await accessTokens.issue(user, session, successor), outcome: 'ROTATED' }
   }
 
   const find = async (token: string): Promise<StoredToken | undefined> =>
@@ -110,12 +110,12 @@ export function createRefresh(deps: Deps) {
     if (found.state === 'LIVE') return (await rotate(client, token, ours)) ?? refuse(client, 'INVALID', session)
     // It was rotated by this very call, of which the database's answer was lost.
     if (found.sealedSuccessor && openSuccessor(token, found.sealedSuccessor) === ours)
-      return { authentication: await authentications.issue(user, session, ours), outcome: 'ROTATED' }
+      return { authentication: await accessTokens.issue(user, session, ours), outcome: 'ROTATED' }
     const successor = await replayable(token, found)
     if (successor === null) return punish(client, token, session)
     const metadata = { outcome: 'REPLAYED' }
     await audit.record(db, client, { type: 'TOKEN_REFRESHED', userId: user.id, sessionId: session.id, metadata })
-    return { authentication: await authentications.issue(user, session, successor), outcome: 'REPLAYED' }
+    return { authentication: await accessTokens.issue(user, session, successor), outcome: 'REPLAYED' }
   }
 
   async function logOut(client: Client, session: SessionRecord | null): Promise<void> {

@@ -110,8 +110,27 @@ test('Production starts without PUBLIC_URL and MAIL_FROM, and warns of it', () =
 })
 
 test('A limit needs a window: without one it would be none', () => {
-  expect(problemsOf({ RATE_LIMITS: '*=1/0s' })).toEqual(['RATE_LIMITS: the window of "*=1/0s" is no time at all'])
+  for (const rule of ['*=1/0s', 'login=5/36501d', 'login=5/99999999999999999d'])
+    expect(problemsOf({ RATE_LIMITS: rule })).toEqual([
+      `RATE_LIMITS: the window of "${rule}" is no time at all, or longer than 36500d`,
+    ])
   expect(problemsOf({ RATE_LIMITS: 'toString=1/1m' })).toEqual([expect.stringMatching(/no limit named/)])
+})
+
+test.each([
+  ...['NEW_COUNTRY=36501d', 'STUFFING=5/36501d', 'STUFFING=5/0s', 'STUFFING=5/1h=more', 'IMPOSSIBLE_TRAVEL=fast'],
+])('No rule can look for %s', (rule) => {
+  expect(problemsOf({ DETECTION_RULES: rule })).toEqual([expect.stringContaining(`cannot read "${rule}"`)])
+})
+
+test.each([
+  ['PUBLIC_URL', 'http:localhost'],
+  ['FRONTEND_URL', 'https:/app.example.com'],
+  ['REDIS_URL', 'redis:localhost'],
+  ['MAIL_FROM', 'Portcullis <auth@example.com'],
+  ['MAIL_FROM', 'auth@example.com>'],
+])('%s=%s is not whole', (name, value) => {
+  expect(problemsOf({ [name]: value })).toEqual([expect.stringMatching(new RegExp(`^${name}: must be `))])
 })
 
 test('Production tells everything that it lacks together', () => {

@@ -82,6 +82,21 @@ test('An outage of the database is told of once by each who notices, and once mo
   server.log.hush(/The job queue failed/)
 })
 
+test('That the public keys cannot be read is kept by no cache', async () => {
+  const app = await startApp()
+  const proxy = await startDatabaseProxy(app.installation.databaseUrl)
+  const server = await startApp({ env: { DATABASE_URL: proxy.url }, beside: app })
+  const keys = () => fetch(`${server.url}/.well-known/jwks.json`)
+  expect((await keys()).headers.get('cache-control')).toBe('public, max-age=300')
+  proxy.cut()
+  server.clock.advance('2s')
+  const { status, headers } = await keys()
+  expect([status, headers.get('cache-control')]).toEqual([503, 'no-store'])
+  proxy.restore()
+  await eventually(async () => (await keys()).status).toBe(200)
+  server.log.hush(/The job queue failed/)
+})
+
 test('Connections to the database that go silent are given up, and others take their place', async () => {
   const app = await startApp({ env: ISSUER })
   const ada = await app.newUser()

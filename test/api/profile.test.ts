@@ -53,6 +53,15 @@ describe('updating the profile', () => {
     expect(event?.metadata).toEqual({ fields: ['lastName', 'locale', 'timezone'] })
   })
 
+  test('with nothing changes nothing, and is no event', async () => {
+    const ada = await app.newUser()
+    const before = await ada.call(MeDocument)
+    const answer = await update(ada, {})
+    expect(expectType(answer.data.updateProfile, 'UpdateProfileSuccess').user.id).toBe(ada.id)
+    expect(await app.eventsFrom(answer)).toEqual([])
+    expect(await ada.call(MeDocument)).toEqual(before)
+  })
+
   test('empties with null, but neither locale nor time zone', async () => {
     const ada = await app.newUser({ ...NAMES, username: 'emptied', locale: 'de', timezone: 'Europe/Berlin' })
     const nothing = { username: null, firstName: null, lastName: null, displayName: null }

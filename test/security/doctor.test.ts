@@ -28,6 +28,7 @@ test.each([
   ['TLS for clients', { PUBLIC_URL: '' }],
   ['Known proxies', { TRUSTED_PROXIES: '' }],
   ['TLS to the database', { DATABASE_URL: 'postgresql://app@db.example.com/auth' }],
+  ['TLS to the database', { DATABASE_URL: 'postgresql://app@localhost/auth?host=db.example.com' }],
   ['TLS to Redis', { REDIS_URL: 'redis://redis.example.com' }],
   ['Secrets from the operator', { SECRET_KEY: 'a'.repeat(40) }],
   ['Asymmetric signatures', { JWT_ALGORITHM: 'HS256', JWT_SIGNING_KEY: 'b'.repeat(40) }],
@@ -42,6 +43,10 @@ test.each([
   ['Audit retention', { AUDIT_RETENTION: '7d' }],
 ])('%s fails alone with %j', (name, env) => {
   expect(failing(env)).toEqual([name])
+})
+
+test('TLS is not asked for on the way to a socket of this machine', () => {
+  expect(failing({ DATABASE_URL: 'postgresql://app@db.example.com/auth?host=/var/run/postgresql' })).toEqual([])
 })
 
 // In production mode, nothing would start with it.

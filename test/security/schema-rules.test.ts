@@ -13,7 +13,7 @@ import ms from 'ms'
 import { describe, expect, test } from 'vitest'
 import * as errors from '../../src/errors.js'
 import { printContract, schema } from '../../src/executable-schema.js'
-import { DEFAULT_RATE_LIMITS } from '../../src/rate-limits.js'
+import { defaultRateLimits } from '../../src/rate-limits.js'
 
 type Field = GraphQLField<unknown, unknown>
 
@@ -22,7 +22,7 @@ const queries = fieldsOf(schema.getQueryType())
 const mutations = fieldsOf(schema.getMutationType())
 const subscriptions = fieldsOf(schema.getSubscriptionType())
 const roots = [...queries, ...mutations, ...subscriptions].map((field) => [field.name, field] as const)
-const LIMITS = DEFAULT_RATE_LIMITS(true)
+const LIMITS = defaultRateLimits(true)
 
 /** What a field says of who may call it. */
 const accessOf = ({ extensions }: Field) =>

@@ -1,6 +1,7 @@
-import { createLog, type RootLog } from '../../src/infra/log.js'
+import { createLog } from '../../src/infra/log.js'
+import type { Log } from '../../src/ports.js'
 
-export interface TestLog extends RootLog {
+export interface TestLog extends Log {
   /** What was logged as an error: a server that works logs none. */
   readonly problems: { message: string; fields: object }[]
   /** Forgets problems of that kind, and hears of no more: the test has seen what it wanted, and the server goes on telling. */
@@ -19,14 +20,13 @@ export function createTestLog(): TestLog {
     hushed.push(kind)
     problems.splice(0, problems.length, ...problems.filter((problem) => !isHushed(problem)))
   }
-  const watch = (log: RootLog): TestLog => ({
+  const log = createLog({ level: 'debug', format: 'json' }, { write: (line) => void lines.push(line) })
+  return {
     ...log,
     ...{ problems, hush, lines },
     error: (fields, message) => {
       if (!isHushed({ message, fields })) problems.push({ message, fields })
       log.error(fields, message)
     },
-    child: (fields) => watch(log.child(fields)),
-  })
-  return watch(createLog({ level: 'debug', format: 'json' }, { write: (line) => void lines.push(line) }))
+  }
 }

@@ -12,7 +12,7 @@ const capture = (format: 'json' | 'pretty' = 'json', level: 'info' | 'debug' | '
 
 test('an entry is one line of JSON with its level, time, message and fields', () => {
   const { log, lines, last } = capture()
-  log.child({ requestId: 'r1' }).warn({ attempt: 2, at: new Date(0) }, 'It happened')
+  log.warn({ requestId: 'r1', attempt: 2, at: new Date(0) }, 'It happened')
   log.debug({}, 'not this')
   expect(lines).toHaveLength(1)
   expect(last()).toMatchObject({
@@ -44,9 +44,7 @@ test.each([
   const { log, lines } = capture()
   const secret = { [name]: 'hunter2-of-alice' }
   log.info({ ...secret, input: secret, list: [{ deep: { deeper: secret } }] }, 'fields')
-  log.child(secret).info({}, 'bound')
-  log.child({ input: secret }).info({}, 'bound deeper')
-  expect(lines).toHaveLength(3)
+  expect(lines).toHaveLength(1)
   expect(lines.join()).not.toContain('hunter2')
   expect(lines.join()).toContain('[redacted]')
 })

@@ -18,7 +18,7 @@ export const denied = ({ viewer, isProofMissing }: Context): RequestError =>
 
 type Resolver<Types extends SchemaTypes> = GraphQLFieldResolver<unknown, Types['Context'], object>
 
-const ROOTS = new Set(['Query', 'Mutation', 'Subscription'])
+export const ROOTS: ReadonlySet<string> = new Set(['Query', 'Mutation', 'Subscription'])
 
 /**
  * Denies by default: the schema cannot be built while a root field says neither which scopes it needs nor that it is

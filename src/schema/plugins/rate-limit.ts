@@ -15,7 +15,8 @@ import type { Context } from '../../context.js'
 import { familyOf } from '../../crypto/refresh-tokens.js'
 import { normalizeEmail, normalizeIdentifier } from '../../identifiers.js'
 import type { RateLimitVerdict } from '../../ports.js'
-import { DEFAULT_RATE_LIMITS, type RateLimitSubject } from '../../rate-limits.js'
+import { defaultRateLimits, type RateLimitSubject } from '../../rate-limits.js'
+import { ROOTS } from './access.js'
 
 // CommonJS: its names are not visible to an ES module import.
 const { Store, getGraphQLRateLimiter } = graphqlRateLimit as unknown as typeof import('graphql-rate-limit')
@@ -103,8 +104,7 @@ async function count(call: Call, parent: unknown, info: GraphQLResolveInfo): Pro
   throw refusal(call.verdict)
 }
 
-const ROOTS = new Set(['Query', 'Mutation', 'Subscription'])
-const DECLARED = DEFAULT_RATE_LIMITS(true)
+const DECLARED = defaultRateLimits(true)
 
 type Resolver<Types extends SchemaTypes> = GraphQLFieldResolver<unknown, Types['Context'], object>
 
