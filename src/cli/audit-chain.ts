@@ -86,7 +86,8 @@ const toJson = ({ broken, ...result }: Verification) => ({
 /** What is not in the log proves nothing, neither that it is intact nor that something is missing. */
 function assertInLog({ from, to }: Positions, { from: first, end, broken }: Verification): void {
   if (broken) return
-  if (from !== undefined && from > end) throw new Error(`There is no position ${from}: the log ends at ${end}`)
+  const last = to ?? from
+  if (last !== undefined && last > end) throw new Error(`There is no position ${last}: the log ends at ${end}`)
   if (to !== undefined && to < first) throw new Error(`There is no position ${to} any more: the log begins at ${first}`)
 }
 

@@ -135,7 +135,7 @@ export const english: Language = {
           : 'A refresh token of your account was used a second time. That can mean that somebody has copied it, ' +
             'so we have ended the session.',
       ],
-      facts: origin(data, formats),
+      facts: [...(data.sessionOn ? [['Session on', data.sessionOn] as const] : []), ...origin(data, formats)],
       closing: [
         'You can sign in again. If you do not know this device or place, protect your account first.',
         whatItDoes(data, formats),

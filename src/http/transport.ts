@@ -112,7 +112,7 @@ class NodeTransport implements HttpTransport {
   clearTokenCookies(): void {
     if (this.head.isSent) return
     // Not "cookies": that would take those of the product's other hosts too, and the one of the known device.
-    if (this.refreshCookie) this.head.set('clear-site-data', '"cache", "storage"')
+    if (this.refreshCookie || this.accessCookie) this.head.set('clear-site-data', '"cache", "storage"')
     const past = new Date(0)
     this.set('refresh', '', past)
     if (this.settings.hasAccessCookie) this.set('access', '', past)

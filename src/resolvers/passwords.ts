@@ -21,10 +21,12 @@ builder.mutationField('changePassword', (t) =>
     args: { input: t.arg({ type: ChangePasswordInput, required: true }) },
     errors: { types: [InvalidCredentialsError, WeakPasswordError] },
     resolve: async (_root, { input: { currentPassword, newPassword } }, context) => {
-      const { services, client, viewer, transport } = context
-      // The tokens go where those that they replace came from.
-      const delivery = transport.refreshCookie || transport.accessCookie ? 'COOKIE' : 'BODY'
-      if (delivery === 'COOKIE') transport.assertCookies()
+      const { services, client, viewer, transport, accessToken } = context
+      // The tokens go where those that they replace came from: cookies of another session may come along.
+      const isByCookie =
+        accessToken === transport.accessCookie || (await services.refresh.isOf(viewer.session, transport.refreshCookie))
+      const delivery = isByCookie ? 'COOKIE' : 'BODY'
+      if (isByCookie) transport.assertCookies()
       const changed = await services.passwords.change(client, viewer, currentPassword, newPassword)
       const authentication = deliver(context, changed.authentication, delivery)
       rememberDevice(context, changed.authentication.user)

@@ -1,16 +1,20 @@
+import { isDeepStrictEqual } from 'node:util'
 import { v7 as uuid } from 'uuid'
 import type { KeyRing } from '../crypto/key-ring.js'
+import { hmac } from '../crypto/secrets.js'
 import { openSigned, signValue } from '../crypto/signed-values.js'
+import { normalizeIdentifier } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import type { UserRecord } from './records.js'
 
 /** What a device cookie says: the accounts that have signed in there with their password, the latest first, and when. */
 interface KnownDevice {
   id: string
-  accounts: readonly (readonly [userId: string, at: number])[]
+  accounts: readonly (readonly [userId: string, at: number, ...names: string[]])[]
 }
 
 type Account = Pick<UserRecord, 'id' | 'passwordChangedAt'>
+type NamedAccount = Account & Pick<UserRecord, 'email' | 'username'>
 
 const DAY_MS = 86_400_000
 const LIFETIME_MS = 365 * DAY_MS
@@ -18,6 +22,11 @@ const LIFETIME_MS = 365 * DAY_MS
 const REFRESH_AFTER_MS = 30 * DAY_MS
 /** Of one device; so many fit into a cookie of less than 1 KB. */
 const MAX_ACCOUNTS = 8
+const NAME_BYTES = 6
+
+/** Stands in a cookie for what an account signs in by. */
+const hidden = (key: Buffer, identifier: string) =>
+  hmac(key, `identifier:${normalizeIdentifier(identifier)}`).subarray(0, NAME_BYTES).toString('base64url')
 
 /** Devices on which an account has proven its password, by a signed cookie: nothing about them is stored here. */
 export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) {
@@ -26,11 +35,12 @@ export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) 
     return text ? (JSON.parse(text) as KnownDevice) : null
   }
 
+  const isRecent = (at: number) => at > clock.now().getTime() - LIFETIME_MS
+
   /** When the account has last signed in there, unless that is too long ago or was with an earlier password. */
   function seenAt(device: KnownDevice, { id, passwordChangedAt }: Account): number | null {
     const at = device.accounts.find(([userId]) => userId === id)?.[1] ?? 0
-    const isGood = at > clock.now().getTime() - LIFETIME_MS && at >= passwordChangedAt.getTime()
-    return isGood ? at : null
+    return isRecent(at) && at >= passwordChangedAt.getTime() ? at : null
   }
 
   return {
@@ -38,13 +48,24 @@ export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) 
 
     isKnown: (device: KnownDevice, account: Account): boolean => seenAt(device, account) !== null,
 
+    /** The device, where an account that signs in by this name has done so. Asks no database: for limits. */
+    knownBy(cookie: string | null, identifier: string): string | null {
+      const device = read(cookie)
+      const names = device ? keys.all.map((key) => hidden(key, identifier)) : []
+      const isKnown = device?.accounts.some(([, at, ...own]) => isRecent(at) && own.some((name) => names.includes(name)))
+      return device && isKnown ? device.id : null
+    },
+
     /** The cookie for a device where the account has just proven its password; null when the one it has will do. */
-    remember(cookie: string | null, account: Account): { value: string; expiresAt: Date } | null {
+    remember(cookie: string | null, account: NamedAccount): { value: string; expiresAt: Date } | null {
       const now = clock.now().getTime()
       const device = read(cookie) ?? { id: uuid(), accounts: [] }
-      if ((seenAt(device, account) ?? 0) > now - REFRESH_AFTER_MS) return null
+      const names = [account.email, account.username].flatMap((name) => (name ? [hidden(keys.current, name)] : []))
+      const [, , ...before] = device.accounts.find(([userId]) => userId === account.id) ?? []
+      const isNamed = isDeepStrictEqual(before, names)
+      if (isNamed && (seenAt(device, account) ?? 0) > now - REFRESH_AFTER_MS) return null
       const others = device.accounts.filter(([userId]) => userId !== account.id)
-      const accounts = [[account.id, now] as const, ...others].slice(0, MAX_ACCOUNTS)
+      const accounts = [[account.id, now, ...names] as const, ...others].slice(0, MAX_ACCOUNTS)
       const value = signValue(keys, JSON.stringify({ id: device.id, accounts } satisfies KnownDevice))
       return { value, expiresAt: new Date(now + LIFETIME_MS) }
     },

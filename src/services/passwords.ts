@@ -1,4 +1,4 @@
-import { DomainError, InvalidCredentialsError, InvalidTokenError, WeakPasswordError } from '../errors.js'
+import { DomainError, InvalidCredentialsError, InvalidTokenError, RequestError, WeakPasswordError } from '../errors.js'
 import type { Clock, PasswordHasher } from '../ports.js'
 import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Accounts } from './accounts.js'
@@ -158,8 +158,10 @@ export function createPasswords(deps: Deps) {
       try {
         return await change(client, user, session, current, next)
       } catch (error) {
-        if (error instanceof DomainError) {
-          const metadata = { reason: error.code }
+        // While the password was found right, the session may have ended.
+        const hasEnded = error instanceof RequestError && error.code === 'UNAUTHENTICATED'
+        if (error instanceof DomainError || hasEnded) {
+          const metadata = { reason: hasEnded ? 'SESSION_ENDED' : error.code }
           await audit.record(db, client, {
             type: 'PASSWORD_CHANGE_FAILED',
             userId: user.id,

@@ -72,9 +72,9 @@ export function createRefresh(deps: Deps) {
     return successor !== null && (await find(successor))?.state === 'LIVE' ? successor : null
   }
 
-  /** The token was used before, outside what a lost response explains: somebody has a copy (RFC 9700). */
-  async function punish(client: Client, token: string, session: SessionRecord): Promise<never> {
-    const reason = await db.transaction(async (tx) => {
+  /** The token was used before, outside what a lost response explains: somebody has a copy (RFC 9700). Ends its session. */
+  function endReused(client: Client, token: string, session: SessionRecord): Promise<'REUSED' | 'REVOKED' | 'INVALID'> {
+    return db.transaction(async (tx) => {
       // Unless a change of the password, which holds this lock, has replaced the whole family: then it is nobody's any more.
       await tx.sql(LOCK, [session.id])
       if ((await tx.sql(FIND, [sha256(token)])).length === 0) return 'INVALID'
@@ -82,10 +82,14 @@ export function createRefresh(deps: Deps) {
       if (ended.length === 0) return 'REVOKED'
       await audit.record(tx, client, { type: 'TOKEN_REUSE_DETECTED', userId: session.userId, sessionId: session.id })
       const user = await records.freshUser(session.userId, tx.sql)
-      const data = { ...originOf(client, clock.now()), deviceName: session.deviceName }
+      const data = { ...originOf(client, clock.now()), sessionOn: session.deviceName }
       if (user) await mails.send(tx, user, 'sessions-ended', data)
       return 'REUSED'
     })
+  }
+
+  async function punish(client: Client, token: string, session: SessionRecord): Promise<never> {
+    const reason = await endReused(client, token, session)
     if (reason !== 'REUSED') return refuse(client, reason, session)
     throw new InvalidRefreshTokenError(reason)
   }
@@ -122,6 +126,9 @@ export function createRefresh(deps: Deps) {
     if (session) await sessions.end(db, client, session.userId, 'LOGOUT', { ids: [session.id] }, 'LOGGED_OUT')
   }
 
+  const isGood = async (token: string, found: StoredToken): Promise<boolean> =>
+    found.state === 'LIVE' || (await replayable(token, found)) !== null
+
   return {
     /**
      * Trades a refresh token for a new pair. Presented again within the grace period, while its successor is unused, it
@@ -134,20 +141,28 @@ export function createRefresh(deps: Deps) {
       return (await rotate(client, token, successor)) ?? explain(client, token, successor)
     },
 
-    /** Ends the session of the viewer and that of the refresh token, which are one as a rule. Does nothing without any. */
+    /**
+     * Ends the session of the viewer and that of the refresh token, which are one as a rule. Does nothing without any. A used
+     * token that nothing else explains is a copy here too.
+     */
     async logout(client: Client, current: SessionRecord | null, token: string | null): Promise<void> {
       const found = token && isRefreshTokenShaped(token) ? await find(token) : undefined
       if (current) await logOut(client, current)
-      if (found && found.sessionId !== current?.id) await logOut(client, await records.freshSession(found.sessionId))
+      if (!token || !found || found.sessionId === current?.id) return
+      const session = await records.freshSession(found.sessionId)
+      if (session && !(await isGood(token, found))) await endReused(client, token, session)
+      else await logOut(client, session)
     },
+
+    /** Whether the token was made for the session, used or not. */
+    isOf: async (session: SessionRecord, token: string | null): Promise<boolean> =>
+      token !== null && isRefreshTokenShaped(token) && (await find(token))?.sessionId === session.id,
 
     /** Ends the session that a browser leaves by signing in again, if the token could still have renewed it. */
     async leave(client: Client, token: string | null): Promise<void> {
       const found = token && isRefreshTokenShaped(token) ? await find(token) : undefined
-      if (!token || !found) return
-      if (found.state === 'LIVE' || (await replayable(token, found)) !== null) {
+      if (token && found && (await isGood(token, found)))
         await logOut(client, await records.freshSession(found.sessionId))
-      }
     },
   }
 }

@@ -105,7 +105,9 @@ describe('with ACCESS_TOKEN_COOKIE', () => {
     const page = app.anonymous.with({ cookie })
     expect(await page.refusal(LogoutDocument)).toMatchObject({ code: 'CSRF_FAILED', status: 403 })
     expect(await ada.sessions()).toHaveLength(2)
-    expectType(await page.with({ origin: PAGE }).call(LogoutDocument), 'LogoutSuccess')
+    const answer = await page.with({ origin: PAGE }).execute(LogoutDocument)
+    expectType(answer.data.logout, 'LogoutSuccess')
+    expect(answer.headers.get('clear-site-data')).toBe('"cache", "storage"')
     expect(await ada.sessions()).toHaveLength(1)
   })
 

@@ -35,6 +35,9 @@ test('`audit verify` proves a range of the log, and refuses one that is not in i
   expect(await verify('--from', '5', '--to', '2')).toEqual(refused('--from must not be after --to'))
   for (const from of [last + 1, 100_000])
     expect(await verify('--from', `${from}`)).toEqual(refused(`There is no position ${from}: the log ends at ${last}`))
+  expect(await verify('--to', `${last + 1}`)).toEqual(
+    refused(`There is no position ${last + 1}: the log ends at ${last}`),
+  )
   const gone = `There is no position 1 any more: the log begins at ${first}`
   expect(await verify('--to', '1')).toEqual(refused(gone))
 

@@ -174,13 +174,29 @@ test('changing the password in a browser puts the new refresh token into the coo
 
 test('a program that keeps cookies changes the password by its bearer token: it has no page that could be deceived', async () => {
   const ada = await app.newUser()
-  const browser = await ada.openBrowser()
+  const browser = app.browser()
+  const credentials = { identifier: ada.email, password: ada.password }
+  const { authentication } = expectType(await browser.call(LoginDocument, { input: credentials }), 'LoginSuccess')
   const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
-  const bearer = browser.with({ authorization: `Bearer ${ada.accessToken}` })
+  const bearer = browser.with({ authorization: `Bearer ${authentication.accessToken}` })
   const hostile = bearer.with({ origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' })
   expect((await hostile.refusal(ChangePasswordDocument, { input })).code).toBe('CSRF_FAILED')
   expectType(await bearer.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
 })
+
+test.each(['of nobody', 'of somebody else'])(
+  'cookies %s that come along take no tokens from who changes the password by a bearer token',
+  async (whose) => {
+    const [ada, bob] = [await app.newUser(), await app.newUser()]
+    const cookie = `${NAME}=${whose === 'of nobody' ? 'planted' : bob.refreshToken}`
+    const page = app.anonymous.with({ authorization: `Bearer ${ada.accessToken}`, cookie })
+    const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+    const answer = await page.execute(ChangePasswordDocument, { input })
+    const { refreshToken } = expectType(answer.data.changePassword, 'ChangePasswordSuccess').authentication
+    expect(answer.headers.getSetCookie().join()).not.toContain(NAME)
+    expectType(await app.anonymous.call(RefreshDocument, { input: { refreshToken } }), 'RefreshSuccess')
+  },
+)
 
 describe('where the access token goes into a cookie too', async () => {
   const cookieApp = await startApp({ env: { ACCESS_TOKEN_COOKIE: 'true' } })

@@ -170,6 +170,9 @@ test('a session that ends meanwhile changes no password', async () => {
   await lock.release()
   expect((await refusal).code).toBe('UNAUTHENTICATED')
   expect((await ada.call(MeDocument))?.id).toBe(ada.id)
+  // What was found right is told of as well: the token may have been stolen.
+  const [event] = await app.eventsOf(ada, { types: ['PASSWORD_CHANGE_FAILED'] })
+  expect(event).toMatchObject({ sessionId: other.sessionId, metadata: { reason: 'SESSION_ENDED' } })
   await ada.logIn()
 })
 

@@ -11,6 +11,7 @@ import {
   TerminateAllSessionsDocument,
   TerminateSessionDocument,
 } from '../support/generated/graphql.js'
+import { SUBJECTS } from '../support/mailbox.js'
 import type { User } from '../support/user.js'
 
 const app = await startApp()
@@ -37,6 +38,23 @@ describe('signing out', () => {
     expectType(answer.data.logout, 'LogoutSuccess')
     expect(await app.eventsFrom(answer)).toEqual(['LOGGED_OUT'])
     await expectSignedOut(ada)
+  })
+
+  test('with a copy of a refresh token that was used is reuse, unless it comes with the access token', async () => {
+    const headers = { origin: app.url.replace('127.0.0.1', 'localhost') }
+    const [ada, bob] = [await app.newUser(), await app.newUser()]
+    for (const user of [ada, bob]) {
+      await user.refreshed()
+      app.clock.advance('31s')
+    }
+    const leave = ({ refreshToken }: User, more = {}) =>
+      app.anonymous.with({ ...headers, cookie: `portcullis_refresh=${refreshToken}`, ...more }).execute(LogoutDocument)
+    const copied = await leave(ada)
+    expectType(copied.data.logout, 'LogoutSuccess')
+    expect((await app.eventsFrom(copied)).sort()).toEqual(['SESSION_TERMINATED', 'TOKEN_REUSE_DETECTED'])
+    expect((await app.mail(ada.email, SUBJECTS.sessionEnded)).text).toContain('was used a second time')
+    const own = await leave(bob, { authorization: `Bearer ${bob.accessToken}` })
+    expect(await app.eventsFrom(own)).toEqual(['LOGGED_OUT'])
   })
 
   test('with an access token that was tampered with ends nothing', async () => {

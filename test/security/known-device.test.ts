@@ -49,6 +49,40 @@ test('Strangers who lock an account lock out neither the device that its owner k
   expect(await signIn(stranger, ada.email, ada.password)).toBe('AccountLockedError')
 })
 
+test.each([
+  ['login=5/1m,25/1h', 5, 'user'],
+  ['login=100/1m,6/1h', 6, 'nobody'],
+  ['login=100/1m,100/1h;anonymous=6/1h', 6, 'nobody'],
+])(
+  'Strangers at its address use up no limit of a device that its owner knows: %s',
+  async (RATE_LIMITS, calls, whose) => {
+    const username = `known.${calls}.${RATE_LIMITS.length}`
+    const ada = await app.newUser({ username })
+    const cookie = cookieOf(await knownTo(ada))
+    const server = await startApp({ env: { RATE_LIMITS: `*=100000/1m;${RATE_LIMITS}` }, beside: app })
+    const input = { identifier: whose === 'user' ? ada.email : 'nobody@example.com', password: NEXT_PASSWORD }
+    for (let call = 0; call < calls; call += 1) await server.anonymous.call(LoginDocument, { input })
+    const mine = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' } as const
+    expect((await server.anonymous.refusal(LoginDocument, { input: mine })).code).toBe('RATE_LIMITED')
+    const known = server.anonymous.with({ cookie: `${NAME}=${encodeURIComponent(cookie)}` })
+    expectType(await known.call(LoginDocument, { input: mine }), 'LoginSuccess')
+    expectType(await known.call(LoginDocument, { input: { ...mine, identifier: username } }), 'LoginSuccess')
+    // It is no way to sign in to others.
+    if (whose === 'nobody') expect((await known.refusal(LoginDocument, { input })).code).toBe('RATE_LIMITED')
+  },
+)
+
+test('Guesses on a known device are limited as well', async () => {
+  const ada = await app.newUser()
+  const cookie = cookieOf(await knownTo(ada))
+  const env = { RATE_LIMITS: '*=100000/1m;login=100/1m,3/1h', LOCKOUT_THRESHOLD: '100' }
+  const server = await startApp({ env, beside: app })
+  const known = server.anonymous.with({ cookie: `${NAME}=${encodeURIComponent(cookie)}` })
+  expect(await fail(known, ada.email, 3)).toEqual(new Array(3).fill('InvalidCredentialsError'))
+  const input = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' } as const
+  expect((await known.refusal(LoginDocument, { input })).code).toBe('RATE_LIMITED')
+})
+
 test('The cookie is for the server alone and for a year; it comes with either delivery and outlives a logout', async () => {
   const ada = await app.newUser()
   const secure = await startApp({ env: { PUBLIC_URL: 'https://auth.example.com' }, beside: app })

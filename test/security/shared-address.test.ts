@@ -60,6 +60,42 @@ describe('who shares an address with others that have used up its calls', () => 
   })
 })
 
+const LEAVING = { RATE_LIMITS: 'logout=2/1h;*=100000/1m' }
+
+test('Junk behind an old copy of a refresh token keeps nobody from signing out', async () => {
+  const ada = await app.newUser()
+  const server = await startApp({ env: LEAVING, beside: app })
+  const origin = server.url.replace('127.0.0.1', 'localhost')
+  const leave = (address: string, token: string) =>
+    from(server, address)
+      .with({ cookie: `portcullis_refresh=${token}`, origin })
+      .call(LogoutDocument)
+  const thief = newAddress()
+  for (let call = 0; call < 3; call += 1) await leave(thief, ada.refreshToken.slice(0, 24) + `${call}`.repeat(43))
+  expectType(await leave(newAddress(), ada.refreshToken), 'LogoutSuccess')
+  expectType(await renew(server, newAddress(), ada.refreshToken), 'InvalidRefreshTokenError')
+})
+
+test.each([LEAVING.RATE_LIMITS, 'anonymous=2/1h;*=100000/1m'])(
+  'Neighbours who sign out keep nobody from it whose access token has expired: %s',
+  async (RATE_LIMITS) => {
+    const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
+    const server = await startApp({ env: ISSUER })
+    const ada = await server.newUser()
+    const limited = await startApp({
+      env: { RATE_LIMITS, ...ISSUER },
+      beside: server,
+    })
+    const address = newAddress()
+    for (let call = 0; call < 2; call += 1) await from(limited, address).call(LogoutDocument)
+    expect((await from(limited, address).refusal(LogoutDocument)).code).toBe('RATE_LIMITED')
+    limited.clock.advance('16m')
+    const client = from(limited, address).with({ authorization: `Bearer ${ada.accessToken}` })
+    expectType(await client.call(LogoutDocument), 'LogoutSuccess')
+    expectType(await renew(limited, newAddress(), ada.refreshToken), 'InvalidRefreshTokenError')
+  },
+)
+
 test('Who has kept old copies of refresh tokens keeps nobody from renewing a session, nor from signing out', async () => {
   const ada = await app.newUser()
   const current = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }

@@ -13,9 +13,11 @@ import graphqlRateLimit, { type Identity } from 'graphql-rate-limit'
 import ms from 'ms'
 import type { Context } from '../../context.js'
 import { familyOf } from '../../crypto/refresh-tokens.js'
+import { fingerprintOf } from '../../crypto/secrets.js'
 import { normalizeEmail, normalizeIdentifier } from '../../identifiers.js'
 import type { RateLimitVerdict } from '../../ports.js'
 import { defaultRateLimits, type RateLimitSubject } from '../../rate-limits.js'
+import type { SessionRecord } from '../../services/records.js'
 import { ROOTS } from './access.js'
 
 // CommonJS: its names are not visible to an ES module import.
@@ -46,17 +48,32 @@ interface Call {
 const refreshTokenOf = ({ args: { input }, context: { transport } }: Call): string | null =>
   input?.refreshToken ?? transport.refreshCookie
 
+/** The session of an access token that has expired, which may still leave. */
+async function leavingSession({ field, context }: Call): Promise<SessionRecord | null> {
+  const { accessToken, services } = context
+  return field === 'logout' && accessToken ? services.viewers.sessionToLeave(accessToken) : null
+}
+
+/** Where a call comes from. A device that the account is known on is a place of its own: strangers at its address do not count. */
+function placeOf({ field, args: { input }, context: { services, transport, client } }: Call): string {
+  const device = field === 'login' ? services.devices.knownBy(transport.deviceCookie, input?.identifier ?? '') : null
+  return device ? `device ${device}` : client.addressKey
+}
+
 /** Who is calling, as a kind of limit sees it. Arguments are as sent: not validated yet. */
-function subjectOf(call: Call, by: RateLimitSubject): string {
+function subjectsOf(call: Call, session: SessionRecord | null): (by: RateLimitSubject) => string {
   const { input } = call.args
-  const { client, viewer } = call.context
-  const address = client.addressKey
-  if (by === 'user') return viewer?.user.id ?? address
-  if (by === 'address+identifier') return `${address} ${normalizeIdentifier(input?.identifier ?? '')}`
-  if (by === 'address+email') return `${address} ${normalizeEmail(input?.email ?? '')}`
-  if (by === 'address') return address
-  const refreshToken = refreshTokenOf(call)
-  return refreshToken ? familyOf(refreshToken) : (viewer?.session.id ?? address)
+  const place = placeOf(call)
+  return (by) => {
+    if (by === 'user') return session?.userId ?? place
+    if (by === 'address+identifier') return `${place} ${normalizeIdentifier(input?.identifier ?? '')}`
+    if (by === 'address+email') return `${place} ${normalizeEmail(input?.email ?? '')}`
+    if (by === 'address') return place
+    const token = refreshTokenOf(call)
+    // Whoever has kept an old token has the name of its family, and could use up what the session needs to leave.
+    if (call.field === 'logout') return session?.id ?? (token ? fingerprintOf(token) : place)
+    return token ? familyOf(token) : (session?.id ?? place)
+  }
 }
 
 // The library keeps the times of earlier calls, adds this one and compares with a maximum, which is not atomic. So each
@@ -68,10 +85,11 @@ const USED_UP = Number.MAX_SAFE_INTEGER
 class AtomicStore extends Store {
   override async getForIdentity({ contextIdentity }: Identity): Promise<number[]> {
     const call = contextIdentity as unknown as Call
-    const { rateLimits } = call.context.services
-    const verdict = await rateLimits.consume(call.field, {
-      subjectOf: (by) => subjectOf(call, by),
-      isSignedIn: call.context.viewer !== null,
+    const { services, viewer } = call.context
+    const session = viewer ? viewer.session : await leavingSession(call)
+    const verdict = await services.rateLimits.consume(call.field, {
+      subjectOf: subjectsOf(call, session),
+      isSignedIn: session !== null,
       refreshToken: refreshTokenOf(call),
     })
     if (!verdict) return []
