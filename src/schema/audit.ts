@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { AUDIT_EVENTS, type AuditEventType, RISK_LEVELS, type RiskLevel } from '../audit-events.js'
+import { AUDIT_EVENTS, type AuditEventType, outcomeOf, RISK_LEVELS, type RiskLevel } from '../audit-events.js'
 import { sentenceOf } from '../detection-rules.js'
 import type { SecurityOverview as Overview } from '../services/overview.js'
 import { builder } from './builder.js'
@@ -33,7 +33,8 @@ export const AuditEvent = builder.prismaObject('AuditEvent', {
     riskLevel: t.expose('riskLevel', { type: RiskLevelEnum }),
     description: t.string({
       description: 'One sentence for people.',
-      resolve: ({ type, metadata }) => sentenceOf((metadata as { rule?: unknown }).rule) ?? AUDIT_EVENTS[type].sentence,
+      resolve: ({ type, success, metadata }) =>
+        sentenceOf((metadata as { rule?: unknown }).rule) ?? outcomeOf(type, success).sentence,
     }),
     userId: t.exposeID('userId', {
       nullable: true,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { AUDIT_EVENTS, type AuditEventType, type RiskLevel } from '../audit-events.js'
+import { AUDIT_EVENTS, type AuditEventType, outcomeOf, type RiskLevel } from '../audit-events.js'
 import type { AuditEvent } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
 import { ERASURE } from './audit-chain.js'
@@ -75,11 +75,11 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
   const toJson = (client: Client, entries: readonly AuditEntry[]): string => {
     const { city, country } = client.locate()
     return JSON.stringify(
-      entries.map((entry) => ({
-        type: entry.type,
+      entries.map(({ type, success = AUDIT_EVENTS[type].success, ...entry }) => ({
+        type,
         occurred_at: clock.now(),
-        success: entry.success ?? AUDIT_EVENTS[entry.type].success,
-        risk_level: entry.riskLevel ?? AUDIT_EVENTS[entry.type].riskLevel,
+        success,
+        risk_level: entry.riskLevel ?? outcomeOf(type, success).riskLevel,
         user_id: entry.userId,
         session_id: entry.sessionId,
         ip_address: client.ipAddress,

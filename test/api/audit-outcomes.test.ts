@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { AUDIT_EVENTS } from '../../src/audit-events.js'
 import { startApp } from '../support/app.js'
 import { type Circumstance, createCircumstances } from '../support/circumstances.js'
 import type { AuditEventType } from '../support/generated/graphql.js'
@@ -84,12 +85,13 @@ describe('what a mutation leaves in the log', () => {
   })
 })
 
-test('an event tells whether what it names has succeeded', async () => {
+test('an event tells whether what it names has succeeded, in words too', async () => {
   const outcomes = [
     ['register: a weak password', false],
     ['register: a known address', false],
     ['verifyEmail: an unknown token', false],
     ['exchangeToken: an unknown token', false],
+    ['refresh: an unknown token', false],
     ['resetPassword: a weak password', false],
     ['terminateSession: none of mine', false],
     ['updateProfile: a taken username', false],
@@ -101,5 +103,19 @@ test('an event tells whether what it names has succeeded', async () => {
     const { requestId } = await circumstances[circumstance]()
     const events = (await app.allEvents()).filter(({ correlationId }) => correlationId === requestId)
     expect(new Set(events.map((event) => event.success)), circumstance).toEqual(new Set([success]))
+    for (const { type, description } of events)
+      expect(description === AUDIT_EVENTS[type].sentence, `${circumstance}: ${description}`).toBe(success)
+  }
+})
+
+test('a wrong code is less of a risk than the reset that it was meant for', async () => {
+  const risks: [Circumstance, string][] = [
+    ['resetPassword: an unknown token', 'MEDIUM'],
+    ['resetPassword: a good token', 'HIGH'],
+  ]
+  for (const [circumstance, riskLevel] of risks) {
+    const { requestId } = await circumstances[circumstance]()
+    const events = (await app.allEvents()).filter(({ correlationId }) => correlationId === requestId)
+    expect(events.find(({ type }) => type === 'PASSWORD_RESET_COMPLETED')).toMatchObject({ riskLevel })
   }
 })
