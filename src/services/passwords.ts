@@ -182,14 +182,14 @@ export function createPasswords(deps: Deps) {
      * WeakPasswordError; a weak password does not use the proof up.
      */
     async reset(client: Client, proof: Proof, next: string): Promise<Reset> {
-      const refuse = (tx: Transaction, reason: string) =>
-        audit.record(tx, client, { type: 'PASSWORD_RESET_COMPLETED', success: false, metadata: { reason } })
+      const refuse = (tx: Transaction, reason: string, userId: string | null = null) =>
+        audit.record(tx, client, { type: 'PASSWORD_RESET_COMPLETED', success: false, userId, metadata: { reason } })
       const found = await oneTimeTokens.find('PASSWORD_RESET', proof, (tx) => refuse(tx, 'INVALID_TOKEN'))
       if (!found) throw new InvalidTokenError()
       try {
         return await reset(client, found, next)
       } catch (error) {
-        if (error instanceof DomainError) await refuse(db, error.code)
+        if (error instanceof DomainError) await refuse(db, error.code, found.userId)
         throw error
       }
     },

@@ -96,6 +96,8 @@ describe('resetting the password', () => {
       const answer = await attempt(proof, password)
       expectType(answer.data.resetPassword, 'WeakPasswordError')
       expect(await app.eventsFrom(answer)).toEqual(['PASSWORD_RESET_COMPLETED'])
+      const [event] = await app.eventsOf(ada, { types: ['PASSWORD_RESET_COMPLETED'] })
+      expect(event).toMatchObject({ correlationId: answer.requestId, metadata: { reason: 'WEAK_PASSWORD' } })
     }
     expect((await ada.call(MeDocument))?.id).toBe(ada.id)
     await ada.logIn()
