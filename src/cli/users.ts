@@ -62,7 +62,7 @@ function addCreateCommand(user: Command): void {
     .description(
       'make an account whose address counts as verified; without --password-stdin its password is printed once',
     )
-    .requiredOption('--email <address>', 'e-mail address', shaped(shapes.email))
+    .requiredOption('--email <address>', 'e-mail address', shaped(shapes.newEmail))
     .option('--username <name>', 'username', shaped(shapes.username))
     .option('--role <name>', 'role', 'user')
     .option('--password-stdin', 'take the password from the first line of standard input')

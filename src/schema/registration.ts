@@ -1,5 +1,18 @@
 import { builder } from './builder.js'
-import { accepted, code, email, locale, name, optional, password, shape, timezone, token, username } from './shapes.js'
+import {
+  accepted,
+  code,
+  email,
+  locale,
+  name,
+  newEmail,
+  optional,
+  password,
+  shape,
+  timezone,
+  token,
+  username,
+} from './shapes.js'
 
 export interface ProofInput {
   token?: string | null | undefined
@@ -15,7 +28,7 @@ export function oneProof({ token: link, email: address, code: digits }: ProofInp
 
 export const RegisterInput = builder.inputType('RegisterInput', {
   validate: shape({
-    email,
+    email: newEmail,
     password,
     username: optional(username),
     firstName: optional(name),

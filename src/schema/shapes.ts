@@ -5,7 +5,12 @@ import { normalizeUsername } from '../identifiers.js'
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const CONTROL_CHARACTERS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff\ufff9-\uffff]/
-const isWellFormed = (text: string) => !CONTROL_CHARACTERS.test(text) && text.isWellFormed()
+/** Anything but spaces, what is made to be ignored, and the Braille pattern without a dot. */
+const VISIBLE = /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\u2800]/u
+
+const wellFormed = (text: z.ZodString) => text.refine((text) => text.isWellFormed(), 'Must be well-formed Unicode.')
+const printable = (text: z.ZodString) =>
+  wellFormed(text).refine((text) => !CONTROL_CHARACTERS.test(text), 'Must not contain control characters.')
 
 /** For a field that may be left out or null. */
 export const optional = <T extends z.ZodType>(field: T) => field.nullish()
@@ -17,19 +22,21 @@ export const shape = <T extends z.ZodRawShape>(fields: T, whole: (input: never) 
     if (message) context.addIssue({ code: 'custom', message })
   })
 
-/** Text for people: at least one character, no control characters. */
+/** Text for people: at least one character that they see, no control characters. */
 const text = (maxLength: number) =>
-  z
-    .string()
-    .min(1, 'Must not be empty.')
-    .max(maxLength, `Must have at most ${maxLength} characters.`)
-    .refine(isWellFormed, 'Must not contain control characters.')
+  printable(z.string().max(maxLength, `Must have at most ${maxLength} characters.`)).refine(
+    (text) => VISIBLE.test(text),
+    'Must not be empty.',
+  )
 
-export const email = z
-  .string()
-  .max(254, 'Must have at most 254 characters.')
-  .refine(isWellFormed, 'Must not contain control characters.')
-  .pipe(z.email('Must be an e-mail address.'))
+export const email = printable(z.string().max(254, 'Must have at most 254 characters.')).pipe(
+  z.email('Must be an e-mail address.'),
+)
+/** Of an account to be: no mail server has to take a longer local part (RFC 5321, section 4.5.3.1.1). */
+export const newEmail = email.refine(
+  (address) => address.lastIndexOf('@') <= 64,
+  'Must have at most 64 characters before the @.',
+)
 
 const USERNAME = /^[\p{L}\p{N}][\p{L}\p{N}\p{M}._-]{2,31}$/u
 /** As typed, and as it is compared: a single letter may stand for many. */
@@ -42,12 +49,10 @@ export const name = text(100)
 export const deviceName = text(100)
 
 /** Anything goes in a password; the policy judges it. This only bounds the work. */
-export const password = z
-  .string()
-  .min(1, 'Must not be empty.')
-  .max(1024, 'Must have at most 1024 characters.')
+export const password = wellFormed(
   // A half of a character is hashed like any other half.
-  .refine((text) => text.isWellFormed(), 'Must be well-formed Unicode.')
+  z.string().min(1, 'Must not be empty.').max(1024, 'Must have at most 1024 characters.'),
+)
 
 /** An opaque token of ours. One that is too long to be ours is answered like any other unknown token. */
 export const token = z.string().min(1, 'Must not be empty.').max(8192, 'Must have at most 8192 characters.')

@@ -38,7 +38,13 @@ const CODE = { email: 'ada@example.com', code: '123456' }
 const MALFORMED_ADDRESSES: Case[] = [
   ['', 'plain', 'a@b', '@example.com', 'ada@', 'ada@example', 'ada lovelace@example.com', 'ada@exam ple.com'],
   ['Ada <ada@example.com>', 'ada@example.com,eve@example.com', 'ada@@example.com', 'ada@example..com'],
-  [`${'x'.repeat(250)}@example.com`, 'ada@example.com\r\nBcc: eve@example.com', 'ada\u0000@example.com', ' '],
+  [
+    `${'x'.repeat(65)}@example.com`,
+    `${'x'.repeat(250)}@example.com`,
+    'ada@example.com\r\nBcc: eve@example.com',
+    'ada\u0000@example.com',
+    ' ',
+  ],
 ]
   .flat()
   .map((email) => [
@@ -46,7 +52,24 @@ const MALFORMED_ADDRESSES: Case[] = [
     ...input(RegisterDocument, registration({ email }), 'email'),
   ])
 
+/** Nobody sees anything of them. */
+const BLANK: Case[] = [' \u00a0\u3000', '\u200b\u200b', '\u00ad\u2060\u3164', '\u2800', '\u{e0020}'].flatMap((text) => [
+  [
+    `names of ${JSON.stringify(text)}`,
+    ...input(
+      RegisterDocument,
+      registration({ firstName: text, lastName: text, displayName: text }),
+      ...['firstName', 'lastName', 'displayName'],
+    ),
+  ],
+  [
+    `a device name of ${JSON.stringify(text)}`,
+    ...input(LoginDocument, { identifier: ada.email, password: PASSWORD, deviceName: text }, 'deviceName'),
+  ],
+])
+
 const CASES: Case[] = [
+  ...BLANK,
   ...MALFORMED_ADDRESSES,
   ['an empty password', ...input(RegisterDocument, registration({ password: '' }), 'password')],
   ['a password of over 1024 characters', ...input(RegisterDocument, registration({ password: LONG }), 'password')],
@@ -167,9 +190,36 @@ describe('malformed input is refused with the path of every field that is wrong'
   })
 })
 
+describe('the message says what is wrong', () => {
+  test.each([
+    ['', 'Must not be empty.'],
+    ['\u200b', 'Must not be empty.'],
+    ['A\ud800', 'Must be well-formed Unicode.'],
+    ['A\n', 'Must not contain control characters.'],
+  ])('with the name %j', async (displayName, message) => {
+    const { extensions } = await eve.refusal(RegisterDocument, { input: registration({ displayName }) })
+    expect(extensions.issues).toMatchObject([{ path: ['input', 'displayName'], message }])
+  })
+
+  test('with half a character in an address', async () => {
+    const { extensions } = await eve.refusal(RegisterDocument, {
+      input: registration({ email: 'ada\ud800@example.com' }),
+    })
+    expect(extensions.issues).toMatchObject([{ path: ['input', 'email'], message: 'Must be well-formed Unicode.' }])
+  })
+})
+
 test('nothing of all this has changed anything', async () => {
   expect(await ada.state()).toEqual(before)
   expect(await app.allEvents()).toHaveLength(eventsBefore)
   expect(await app.mailsTo('ada@example.com')).toEqual([])
   await ada.logIn()
+})
+
+test('what is seen only in part is a name, and 64 characters are a local part', async () => {
+  const email = `${'x'.repeat(64)}@example.org`
+  const { status, data } = await anonymous.execute(RegisterDocument, {
+    input: registration({ email, displayName: '\u200bZoë \u{1f469}\u200d\u{1f680}' }),
+  })
+  expect([status, data.register.__typename]).toEqual([200, 'RegisterSuccess'])
 })
