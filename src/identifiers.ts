@@ -1,4 +1,5 @@
-// What makes two spellings one account.
+// What makes two spellings one account, or one IP address.
+import { isIP, SocketAddress } from 'node:net'
 
 const GMAIL = new Set(['gmail.com', 'googlemail.com'])
 
@@ -26,6 +27,15 @@ export const normalizeUsername = (username: string): string => fold(username)
 export function normalizeIdentifier(identifier: string): string {
   const key = normalizeUsername(identifier)
   return key.includes('@') ? normalizeEmail(key) : key
+}
+
+const MAPPED_IPV4 = /^::ffff:(?=\d+\.)/
+
+/** The one spelling of an IP address (RFC 5952): IPv4 as such, IPv6 without the name of an interface. */
+export function canonicalAddress(text: string): string {
+  const address = text.replace(/%.*$/, '')
+  if (isIP(address) !== 6) return address
+  return new SocketAddress({ address, family: 'ipv6' }).address.replace(MAPPED_IPV4, '')
 }
 
 /** What to show others: the chosen display name, else the username, else the part of the address before the @. */

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { isIP, type Socket } from 'node:net'
 import proxyAddr from 'proxy-addr'
+import { canonicalAddress } from '../identifiers.js'
 import type { GeoLocator, Log, Place } from '../ports.js'
 import type { Client } from '../services/client.js'
 
@@ -13,10 +14,6 @@ const FROM_A_STRANGER =
   'X-Forwarded-For came from an address that is not in TRUSTED_PROXIES, and was ignored. If that is a proxy of yours, all its clients count as one address'
 const NO_ADDRESS =
   'X-Forwarded-For came from a trusted proxy and named what is no address. Whoever comes through it counts as the proxy itself'
-const MAPPED_IPV4 = /^::ffff:(?=\d+\.)/i
-
-/** IPv4 as such, and IPv6 without the name of an interface. */
-const plain = (address: string) => address.replace(MAPPED_IPV4, '').replace(/%.*$/, '')
 
 /** An address without the port that some proxies forward with it. A plain IPv6 address ends like one, and is left alone. */
 const withoutPort = (hop: string) => hop.replace(/^\[([^\]]*)\](?::\d{1,5})?$|^([\d.]+):\d{1,5}$/, '$1$2')
@@ -29,10 +26,7 @@ function networkOf(address: string): string {
   const right = tail?.split(':').filter(Boolean) ?? []
   const groups =
     tail === undefined ? left : [...left, ...new Array(Math.max(0, 8 - left.length - right.length)).fill('0'), ...right]
-  return `${groups
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':')}::/64`
+  return `${groups.slice(0, 4).join(':')}::/64`
 }
 
 type Address = Pick<Client, 'ipAddress' | 'addressKey'>
@@ -62,7 +56,7 @@ export function createClientReader(
   // A connection stays with its peer: only what a proxy forwards changes from request to request.
   const peers = new WeakMap<Socket, Address>()
   function peerOf(socket: Socket): Address {
-    const peer = peers.get(socket) ?? addressOf(plain(socket.remoteAddress ?? '') || null)
+    const peer = peers.get(socket) ?? addressOf(canonicalAddress(socket.remoteAddress ?? '') || null)
     peers.set(socket, peer)
     return peer
   }
@@ -74,7 +68,9 @@ export function createClientReader(
       warnOnce({ peer: peer.ipAddress }, FROM_A_STRANGER)
       return peer
     }
-    const claimed = plain(withoutPort(proxyAddr(request, (hop, index) => isTrusted(withoutPort(hop), index))))
+    const claimed = canonicalAddress(
+      withoutPort(proxyAddr(request, (hop, index) => isTrusted(withoutPort(hop), index))),
+    )
     if (isIP(claimed)) return addressOf(claimed)
     // A trusted proxy may still pass on what is no address.
     warnOnce({ peer: peer.ipAddress, claimed: claimed.slice(0, MAX_CLAIMED) }, NO_ADDRESS)

@@ -1,7 +1,7 @@
 // Rules about the shape of input: what can be said without looking anything up.
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { normalizeUsername } from '../identifiers.js'
+import { canonicalAddress, normalizeUsername } from '../identifiers.js'
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const CONTROL_CHARACTERS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff\ufff9-\uffff]/
@@ -58,7 +58,10 @@ export const password = wellFormed(
 export const token = z.string().min(1, 'Must not be empty.').max(8192, 'Must have at most 8192 characters.')
 export const code = z.string().regex(/^\d{6}$/, 'Must be six digits.')
 export const uuid = z.guid('Must be a UUID.').toLowerCase()
-export const ipAddress = z.string().refine((address) => isIP(address) !== 0, 'Must be an IP address.')
+export const ipAddress = z
+  .string()
+  .refine((address) => isIP(address) !== 0, 'Must be an IP address.')
+  .transform(canonicalAddress)
 
 export const locale = text(35).refine(isLocale, 'Must be a BCP 47 language tag, such as en or de-AT.')
 export const timezone = text(64).refine(isTimezone, 'Must be an IANA time zone, such as Europe/Vienna.')

@@ -90,6 +90,25 @@ describe('the whole log', () => {
   })
 })
 
+describe('an address with several spellings is one address', () => {
+  const SPELLINGS = [
+    ['2001:db8::7', ['2001:DB8:0:0::7', '[2001:0db8:0000::0007]:443', '2001:db8:0:0:0:0:0.0.0.7']],
+    ['198.51.100.9', ['::ffff:198.51.100.9', '::FFFF:c633:6409', '0:0:0:0:0:ffff:198.51.100.9']],
+    ['fe80::1', ['fe80:0::1%eth0', 'FE80::1']],
+  ] as const
+
+  test.each(SPELLINGS)('%s', async (ipAddress, spellings) => {
+    const ada = await app.newUser()
+    for (const address of spellings) await failedLogin(ada.email, { 'x-forwarded-for': address })
+    const { events } = await read(ada, { filter: { ipAddress } })
+    expect(events.map((event) => event.ipAddress)).toEqual(spellings.map(() => ipAddress))
+    for (const spelling of spellings) {
+      const filter = { ipAddress: spelling.replace(/^\[(.*)\]:443$/, '$1') }
+      expect((await read(ada, { filter })).events).toEqual(events)
+    }
+  })
+})
+
 describe('a filter of the log', async () => {
   const ada = await app.newUser()
   await failedLogin(ada.email, { 'x-forwarded-for': '198.51.100.77' })
