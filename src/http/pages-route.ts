@@ -37,11 +37,13 @@ const REQUEST_RESET = parse(`mutation RequestPasswordReset($input: RequestPasswo
   result: requestPasswordReset(input: $input) { __typename ... on RequestPasswordResetSuccess { message } }
 }`)
 
+/** What a mutation has answered; `wrong`: the fields that an error is about. */
 interface Outcome {
   __typename: string
   email?: string
   message?: string
   violations?: { message: string }[]
+  wrong?: string[]
 }
 
 interface Deps {
@@ -61,13 +63,18 @@ const LINK_IS_DEAD = 'The link was used before, or has expired. You can try the 
 const CODE_IS_WRONG = 'That code is not right, or has expired.'
 
 interface Issue {
+  path: string[]
   message: string
 }
 
 /** What to tell a person about an error that is not an outcome. */
-function explain(error: GraphQLError): string {
-  const issues = error.extensions.issues as Issue[] | undefined
-  return issues?.map((issue) => issue.message).join(' ') || error.message
+function explain(error: GraphQLError): Outcome {
+  const issues = (error.extensions.issues as Issue[] | undefined) ?? []
+  return {
+    __typename: 'Error',
+    message: issues.map((issue) => issue.message).join(' ') || error.message,
+    wrong: issues.flatMap(({ path }) => path.slice(-1)),
+  }
 }
 
 /** The link or code is not good, and a link will never be. */
@@ -76,6 +83,12 @@ const isRefused = ({ __typename }: Outcome) => __typename === 'InvalidTokenError
 function errorOf(outcome: Outcome, token: string | undefined): string {
   if (!isRefused(outcome)) return outcome.message ?? ''
   return token ? LINK_IS_DEAD : CODE_IS_WRONG
+}
+
+function wrongOf(outcome: Outcome, token: string | undefined): string[] {
+  if (outcome.violations) return ['newPassword']
+  // Of a code that does not fit, nobody says whether it is the code or the address.
+  return isRefused(outcome) && !token ? ['email', 'code'] : (outcome.wrong ?? [])
 }
 
 /** The pages that the links of mails open. A GET changes nothing; their forms run the same mutations as any client. */
@@ -90,7 +103,7 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
     const retryAfter = retryAfterOf(result)
     if (retryAfter !== null) exchange.head.set('retry-after', retryAfter)
     const [error] = result.errors ?? []
-    if (error) return { status: Math.max(400, statusOf(result)), __typename: 'Error', message: explain(error) }
+    if (error) return { status: Math.max(400, statusOf(result)), ...explain(error) }
     return { status: 200, ...(result.data?.result as Outcome) }
   }
 
@@ -120,8 +133,9 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
     const { document, ask, enter } = mails[path]
     const again = { csrf: exchange.transport.csrfToken(), email: optional(form, 'email') ?? '' }
     if (form.get('step') === 'code') return show(exchange, 200, enter(again))
-    const { status, message = '' } = await run(exchange, document, { email: again.email })
-    show(exchange, status, status === 200 ? enter({ ...again, notice: message }) : ask({ ...again, error: message }))
+    const { status, message = '', wrong = [] } = await run(exchange, document, { email: again.email })
+    const page = status === 200 ? enter({ ...again, notice: message }) : ask({ ...again, error: message, wrong })
+    show(exchange, status, page)
   }
 
   async function verify(exchange: Exchange, form: URLSearchParams): Promise<void> {
@@ -129,7 +143,8 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
     const [token, email, code] = [optional(form, 'token'), optional(form, 'email'), optional(form, 'code')]
     const outcome = await run(exchange, VERIFY, token ? { token } : { email, code })
     if (outcome.email) return show(exchange, 200, verifyEmailPage({ step: 'done', email: outcome.email, ...next() }))
-    const again = { csrf: exchange.transport.csrfToken(), error: errorOf(outcome, token), email }
+    const why = { error: errorOf(outcome, token), wrong: wrongOf(outcome, token) }
+    const again = { csrf: exchange.transport.csrfToken(), ...why, email }
     const isAlive = token && !isRefused(outcome)
     const page = verifyEmailPage(isAlive ? { step: 'confirm', token, ...again } : { step: 'code', ...again })
     show(exchange, Math.max(400, outcome.status), page)
@@ -145,7 +160,8 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
     }
     const { violations = [] } = outcome
     const error = violations.length > 0 ? 'Choose a stronger password.' : errorOf(outcome, token)
-    const again = { csrf: exchange.transport.csrfToken(), error, violations, requirements, email }
+    const why = { error, wrong: wrongOf(outcome, token), violations }
+    const again = { csrf: exchange.transport.csrfToken(), ...why, requirements, email }
     const page = resetPasswordPage({ step: 'form', ...again, ...(!isRefused(outcome) && { token, code }) })
     show(exchange, Math.max(400, outcome.status), page)
   }

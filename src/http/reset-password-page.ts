@@ -8,6 +8,7 @@ import {
   continueLink,
   type Form,
   hidden,
+  isWrong,
   success,
   titleOf,
 } from './page-parts.js'
@@ -28,13 +29,14 @@ export type ResetPasswordState =
   (Form & { step: 'ask' }) | (ResetForm & { step: 'form' }) | { step: 'done'; message: string; continueUrl?: string }
 
 function resetForm(state: ResetForm): Html {
-  const { token, email, code, error } = state
+  const { token, email, code } = state
   const isPasswordNext = Boolean(token || (email && code))
+  const isWeak = isWrong(state, 'newPassword')
   return html`<form method="post" action="/reset-password">
 ${hidden('csrf', state.csrf)}
 ${token ? hidden('token', token) : addressAndCode(state)}
 <label for="newPassword">New password</label>
-<input id="newPassword" name="newPassword" type="password" autocomplete="new-password" required aria-describedby="requirements${error && ' error'}"${error && raw(' aria-invalid="true"')}${isPasswordNext && raw(' autofocus')}>
+<input id="newPassword" name="newPassword" type="password" autocomplete="new-password" required aria-describedby="requirements${isWeak && ' error'}"${isWeak && raw(' aria-invalid="true"')}${isPasswordNext && raw(' autofocus')}>
 <ul class="hint" id="requirements">${state.requirements.map((requirement) => html`<li>${requirement}</li>`)}</ul>
 <button type="submit">Set new password</button>
 </form>
