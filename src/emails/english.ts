@@ -55,7 +55,7 @@ export const english: Language = {
         'If it was you, sign in as usual, with the password that you had before.',
       ],
       facts: origin(from, formats),
-      link: { label: 'Sign in', url: loginLink },
+      ...(loginLink && { link: { label: 'Sign in', url: loginLink } }),
       closing: [
         'If it was not you, there is nothing to do: your account is unchanged.',
         'If you have forgotten your password, you can choose a new one.',

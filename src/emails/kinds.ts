@@ -30,7 +30,7 @@ export type Suspicion = 'NEW_COUNTRY' | 'IMPOSSIBLE_TRAVEL' | 'SUCCESS_AFTER_FAI
 export interface EmailData {
   /** From where the registration was made that the mail confirms. */
   'email-verification': LinkAndCode & Origin
-  'existing-account': Origin & { loginLink: string; resetLink: string }
+  'existing-account': Origin & { loginLink?: string; resetLink: string }
   'password-reset': LinkAndCode
   'password-changed': Origin & NotMe
   'password-reset-completed': Origin & NotMe

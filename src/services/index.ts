@@ -89,7 +89,7 @@ export function createServices(deps: ServiceDeps) {
   const records = createRecords({ cache, sql: db.sql })
   forgetFromLog(feed, records)
   const sessionEnds = createSessionEnds({ bus, feed, records, log })
-  const links = createLinks(deps.frontendUrl, deps.publicUrl)
+  const links = createLinks(deps.frontendUrl, deps.publicUrl, config.urls.frontend !== undefined)
   const lifetimes = { ...config.oneTimeTokens, NOT_ME: NOT_ME_LIFETIME_MS }
   const oneTimeTokens = createOneTimeTokens({ db, clock, keys: keys('one-time-code'), lifetimes })
   const mails = createMails({ jobs, keys: keys('mail'), links, oneTimeTokens, productName: config.productName })

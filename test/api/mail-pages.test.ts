@@ -13,6 +13,11 @@ const logIn = (identifier: string, password: string) =>
   app.anonymous.call(LoginDocument, { input: { identifier, password, tokenDelivery: 'BODY' } })
 const otherThan = (code: string) => String((Number(code) + 1) % 1_000_000).padStart(6, '0')
 const alertOf = ({ html }: OpenPage) => /role="alert"[^>]*>\s*<p>([^<]*)/.exec(html)?.[1]
+/** The fields that screen readers call wrong. */
+const wrongOf = ({ html }: OpenPage) =>
+  [...html.matchAll(/<input [^>]*name="(\w+)"[^>]* aria-describedby="[^"]*\berror"[^>]*>/g)].flatMap(([input, name]) =>
+    input.includes(' aria-invalid="true"') ? [name] : [],
+  )
 const noticeOf = ({ html }: OpenPage) => /role="status"><p>([^<]*)/.exec(html)?.[1]
 const subjectsTo = async (email: string) => (await app.mailsTo(email)).map(({ subject }) => subject)
 
@@ -86,6 +91,7 @@ describe.each(PAGES)('$path without a token', ({ path, next, mail }) => {
     const asked = await askFor(url, email)
     expect(asked.status).toBe(400)
     expect(alertOf(asked)).toBe('Must be an e-mail address.')
+    expect(wrongOf(asked)).toEqual(['email'])
     expect(asked.html).toContain('<title>Error: ')
     expect(asked.html).not.toContain('<script')
     expect(asked.fields.email).toBe(email)
@@ -101,6 +107,7 @@ describe.each(PAGES)('$path without a token', ({ path, next, mail }) => {
     const [refused] = answers.slice(-1) as [OpenPage]
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(3000)
     expect(alertOf(refused)).toMatch(/^Too many requests/)
+    expect(wrongOf(refused)).toEqual([])
     expect(refused.fields.email).toMatch(/^person\d@example\.com$/)
   })
 
@@ -113,11 +120,16 @@ describe.each(PAGES)('$path without a token', ({ path, next, mail }) => {
     expect(alertOf(wrong)).toBe(WRONG_CODE)
     expect(wrong.html).not.toContain(TRY_THE_CODE)
     expect(wrong.fields).toMatchObject({ email, code: '' })
+    expect(wrongOf(wrong)).toEqual(['email', 'code'])
+    const short = await form.send({ code: '12345', newPassword: NEXT_PASSWORD })
+    expect(alertOf(short)).toBe('Must be six digits.')
+    expect(wrongOf(short)).toEqual(['code'])
 
     const dead = await (await openPage(`${url}?token=unknown`)).send({ newPassword: NEXT_PASSWORD })
     expect(dead.status).toBe(400)
     expect(alertOf(dead)).toBe(`The link was used before, or has expired. ${TRY_THE_CODE}`)
     expect(Object.keys(dead.fields)).toEqual(next)
+    expect(wrongOf(dead)).toEqual([])
     for (const { html } of [wrong, dead]) expect(html).toContain(`<a href="${path}">Send a new mail</a>`)
   })
 })
@@ -139,10 +151,12 @@ test('The mails whose link has no token lead to a page that ends with a new pass
   await app.register({ email: ada.email })
   const { text } = await app.mail(ada.email, SUBJECTS.existingAccount)
   const [link = ''] = /https?:\S+\/reset-password$/m.exec(text) ?? []
+  expect(text.match(/https?:\S+/g), 'nowhere to sign in without FRONTEND_URL').toEqual([link])
   const asked = await askFor(app.url + new URL(link).pathname, ada.email)
   const { code } = proofOf(await app.mail(ada.email, SUBJECTS.reset))
   const weak = await asked.send({ code, newPassword: 'password' })
   expect(alertOf(weak)).toBe('Choose a stronger password.')
+  expect(wrongOf(weak)).toEqual(['newPassword'])
   expect(weak.fields).toMatchObject({ email: ada.email, code, newPassword: '' })
   expect((await weak.send({ newPassword: NEXT_PASSWORD })).status).toBe(200)
   expectType(await logIn(ada.email, NEXT_PASSWORD), 'LoginSuccess')

@@ -37,6 +37,14 @@ const kinds = Object.keys(data) as EmailKind[]
 const render = <K extends EmailKind>(kind: K, data: EmailData[K], recipient: Recipient) =>
   renderEmail(kind, data, recipient, 'Portcullis')
 
+test('a mail to the owner of an account has no link to sign in where there is no such page', () => {
+  const { text, html } = render('existing-account', { ...from, resetLink }, ada)
+  for (const part of [text, html]) {
+    expect(part).toContain(resetLink)
+    expect(part).not.toContain('Sign in')
+  }
+})
+
 describe('every mail', () => {
   it.each(kinds)('%s has a subject, a text and a document without anything from elsewhere', (kind) => {
     const mail = render(kind, data[kind], ada)
