@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto'
 import DataLoader from 'dataloader'
 import type { Cache } from '../ports.js'
 import { createMissLedger, TOMBSTONE_MS } from './miss-ledger.js'
-import { createScript, type RedisClient, type RedisConnection, TOGETHER } from './redis.js'
+import { createScript, type RedisConnection, TOGETHER } from './redis.js'
+import type { RedisClient } from './redis-client.js'
 
 export interface RedisCacheOptions {
   /** Starts the name of every key. */

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto'
-import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import type { Log } from '../ports.js'
-
-export type RedisClient = Redis | Cluster
+import { createRedisClient, isDatabaseRefused, type RedisClient, SILENCE_TIMEOUT_MS } from './redis-client.js'
 
 /** A Redis that may be away at any time. Only `run` should be used for commands of requests. */
 export interface RedisConnection {
@@ -31,55 +30,8 @@ export interface RedisConnection {
  */
 export const TOGETHER = { cache: false, maxBatchSize: 64, batchScheduleFn: setImmediate }
 
-const CONNECT_TIMEOUT_MS = 2000
 const COMMAND_TIMEOUT_MS = 250
 const PAUSE_AFTER_FAILURE_MS = 500
-// A peer that vanished without closing the connection would otherwise be waited for until TCP gives up, a quarter of an hour.
-const SILENCE_TIMEOUT_MS = 2000
-
-const retryDelayMs = (attempts: number) =>
-  Math.min(50 * 2 ** Math.min(attempts - 1, 5), 1000) * (0.8 + Math.random() / 5)
-
-const NODE_OPTIONS = {
-  connectTimeout: CONNECT_TIMEOUT_MS,
-  // Only so that nothing is waited for for ever: `run` has a deadline of its own, which is not fooled by a busy process.
-  commandTimeout: SILENCE_TIMEOUT_MS,
-  disconnectTimeout: 100,
-  keepAlive: 10_000,
-  // Commands in flight fail at once with their connection, and are never sent a second time.
-  maxRetriesPerRequest: 0,
-  autoResendUnfulfilledCommands: false,
-  disableClientInfo: true,
-  autoResubscribe: false,
-  // What a replica says after a failover: the address now leads to another server.
-  reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
-} satisfies RedisOptions
-
-function createClient(urls: readonly string[]): RedisClient {
-  const [first = ''] = urls
-  if (urls.length === 1) {
-    return new Redis(first, { ...NODE_OPTIONS, enableOfflineQueue: false, retryStrategy: retryDelayMs })
-  }
-  const { protocol, username, password } = new URL(first)
-  const isTls = protocol === 'rediss:'
-  return new Cluster([...urls], {
-    enableOfflineQueue: false,
-    enableAutoPipelining: true,
-    clusterRetryStrategy: retryDelayMs,
-    maxRedirections: 3,
-    slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
-    // Certificates name hosts, so under TLS the names must reach the connection unresolved.
-    ...(isTls && { dnsLookup: (address, callback) => callback(null, address) }),
-    redisOptions: {
-      ...NODE_OPTIONS,
-      // Not for a single server: the client's timer outlives the connection and would end the next one.
-      socketTimeout: SILENCE_TIMEOUT_MS,
-      ...(isTls && { tls: {} }),
-      ...(username && { username: decodeURIComponent(username) }),
-      ...(password && { password: decodeURIComponent(password) }),
-    },
-  })
-}
 
 /**
  * Rejects when the work takes longer than a command may. Also covers the time that a command waits in a pipeline. A process
@@ -99,7 +51,9 @@ async function withDeadline<T>(work: Promise<T>, patienceMs: number): Promise<T>
 
 const isReply = (error: unknown) => error instanceof Error && error.name === 'ReplyError'
 // Only the message: the error object of a failed AUTH carries the password.
-const reasonOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
+const reasonOf = (error: unknown) =>
+  isDatabaseRefused(error) ? `the database of REDIS_URL is refused: ${messageOf(error)}` : messageOf(error)
 
 /** One line when Redis goes and one when it is back, however often the client tries in between. */
 function createRedisLog(log: Log) {
@@ -131,7 +85,7 @@ function createRedisLog(log: Log) {
  * Never throws or delays the start because Redis is down.
  */
 export function connectRedis(urls: readonly string[], log: Log): RedisConnection {
-  const client = createClient(urls)
+  const client = createRedisClient(urls)
   const outageLog = createRedisLog(log)
   const listeners = new Set<() => void>()
   const duplicates = new Set<RedisClient>()
@@ -242,7 +196,7 @@ export function createScript(lua: string) {
     try {
       return await client.evalsha(hash, keys.length, ...keys, ...values)
     } catch (error) {
-      if (!reasonOf(error).startsWith('NOSCRIPT')) throw error
+      if (!messageOf(error).startsWith('NOSCRIPT')) throw error
       return client.eval(lua, keys.length, ...keys, ...values)
     }
   }
