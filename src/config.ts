@@ -1,12 +1,14 @@
-import { existsSync } from 'node:fs'
 import { z } from 'zod'
+import { combinationProblems } from './config-combinations.js'
 import { productionProblems, productionWarnings, proxyProblem } from './config-production.js'
 import {
   base,
+  bearerToken,
   cidr,
   deepFreeze,
   duration,
   flag,
+  headerValue,
   integer,
   line,
   listOf,
@@ -14,12 +16,15 @@ import {
   oneOf,
   origins,
   persistedOperations,
+  placeDatabase,
+  redisUrls,
   secrets,
+  text,
   url,
-  urls,
+  urlWithHost,
 } from './config-values.js'
 import { parseDetectionRules } from './detection-rules.js'
-import { defaultRateLimits, parseRateLimits, type RateLimits } from './rate-limits.js'
+import { defaultRateLimits, parseRateLimits } from './rate-limits.js'
 
 /** Every setting that the server reads, with its default. The reference is docs/configuration.md. */
 const schema = z.object({
@@ -29,11 +34,11 @@ const schema = z.object({
   DATA_DIR: z.string().default('.data'),
   DATABASE_URL: url('postgres:', 'postgresql:').optional(),
   DATABASE_POOL_SIZE: integer(10, 2, 1000),
-  REDIS_URL: urls('redis:', 'rediss:').optional(),
-  PUBLIC_URL: base.optional(),
+  REDIS_URL: redisUrls.optional(),
+  PUBLIC_URL: base.refine((url) => new URL(url).pathname === '/', 'must have no path').optional(),
   FRONTEND_URL: base.optional(),
   PRODUCT_NAME: line(50).default('Portcullis'),
-  SMTP_URL: url('smtp:', 'smtps:').optional(),
+  SMTP_URL: urlWithHost('smtp:', 'smtps:').optional(),
   MAIL_FROM: mailbox.default('Portcullis <no-reply@localhost>'),
   CORS_ALLOWED_ORIGINS: origins.optional(),
   CSRF_TRUSTED_ORIGINS: origins.optional(),
@@ -41,8 +46,8 @@ const schema = z.object({
   SECRET_KEY: secrets.optional(),
   JWT_ALGORITHM: oneOf('EdDSA', 'ES256', 'RS256', 'HS256').default('EdDSA'),
   JWT_SIGNING_KEY: secrets.optional(),
-  JWT_ISSUER: z.string().optional(),
-  JWT_AUDIENCE: z.string().optional(),
+  JWT_ISSUER: text.optional(),
+  JWT_AUDIENCE: text.optional(),
   KEY_ROTATION_INTERVAL: z.union(
     [z.literal('off'), duration('90d', 3_600_000)],
     'must be off, or a duration such as 90d',
@@ -76,7 +81,7 @@ const schema = z.object({
   AUDIT_RETENTION: duration('365d', 86_400_000),
   AUDIT_CHECKPOINT_EVENTS: integer(1000, 10, 1_000_000),
   AUDIT_CHECKPOINT_INTERVAL: duration('10m', 60_000),
-  GEOIP_DATABASE: z.string().refine(existsSync, 'must be the path of an existing file').optional(),
+  GEOIP_DATABASE: placeDatabase.optional(),
   MAX_IN_FLIGHT: integer(1000, 1, 1_000_000),
   MAX_BODY_BYTES: integer(102_400, 1024, 100_000_000),
   MAX_UNREAD_BYTES: integer(134_217_728, 1_048_576, 100_000_000_000),
@@ -94,8 +99,8 @@ const schema = z.object({
   SHUTDOWN_DELAY: duration('2s', 0, '1h'),
   PERSISTED_OPERATIONS: persistedOperations.optional(),
   HASH_QUEUE_LENGTH: integer(200, 1, 100_000),
-  CRON_SECRET: z.string().optional(),
-  METRICS_TOKEN: z.string().optional(),
+  CRON_SECRET: headerValue.optional(),
+  METRICS_TOKEN: bearerToken.optional(),
   GRAPHIQL: flag.optional(),
   INTROSPECTION: flag.optional(),
   LOG_LEVEL: oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent').default('info'),
@@ -117,15 +122,6 @@ export class ConfigError extends Error {
   }
 }
 
-type Settings = z.infer<typeof schema>
-
-function rateLimits({ RATE_LIMITS = '', NODE_ENV }: Settings, problems: string[]): RateLimits | null {
-  if (RATE_LIMITS === 'off') return null
-  const { limits, problem } = parseRateLimits(RATE_LIMITS, defaultRateLimits(NODE_ENV === 'production'))
-  if (problem) problems.push(`RATE_LIMITS: ${problem}`)
-  return limits
-}
-
 /** Reads and validates the environment. Throws ConfigError with everything that is wrong with it. */
 export function loadConfig(environment: Record<string, string | undefined>) {
   const given = Object.entries(environment).filter(([, value]) => value !== undefined && value !== '')
@@ -135,18 +131,14 @@ export function loadConfig(environment: Record<string, string | undefined>) {
   // What cannot be read counts as not given, so that the rest is looked at as well.
   const env = parsed.data ?? schema.parse(Object.fromEntries(given.filter(([name]) => !misread.has(name))))
   const isProduction = env.NODE_ENV === 'production'
-  const problems = isProduction ? productionProblems(env) : []
-  const limits = rateLimits(env, problems)
+  const limits = parseRateLimits(env.RATE_LIMITS ?? '', defaultRateLimits(isProduction))
   const detection = parseDetectionRules(env.DETECTION_RULES ?? '')
-  if (detection.problem) problems.push(`DETECTION_RULES: ${detection.problem}`)
-  if (env.JWT_ALGORITHM === 'HS256' && !env.JWT_SIGNING_KEY) problems.push('JWT_SIGNING_KEY: required for HS256')
-  if (env.JWT_SIGNING_KEY?.some((key) => env.SECRET_KEY?.includes(key)))
-    problems.push('JWT_SIGNING_KEY: must be independent of SECRET_KEY, and has a secret of it')
-  if (env.PUBLIC_URL && new URL(env.PUBLIC_URL).pathname !== '/') problems.push('PUBLIC_URL: must have no path')
-  if (env.PASSWORD_HASH_MEMORY_KIB < 8 * env.PASSWORD_HASH_PARALLELISM)
-    problems.push('PASSWORD_HASH_MEMORY_KIB: must be at least eight times PASSWORD_HASH_PARALLELISM')
-  if (env.PASSWORD_MIN_LENGTH > env.PASSWORD_MAX_LENGTH)
-    problems.push('PASSWORD_MIN_LENGTH: exceeds PASSWORD_MAX_LENGTH')
+  const problems = [
+    ...(isProduction ? productionProblems(env) : []),
+    ...limits.problems.map((problem) => `RATE_LIMITS: ${problem}`),
+    ...detection.problems.map((problem) => `DETECTION_RULES: ${problem}`),
+    ...combinationProblems(env),
+  ]
   const all = [
     ...issues.map(({ name, message }) => `${name}: ${message}`),
     ...problems.filter((problem) => !misread.has(problem.split(':', 1)[0] ?? '')),
@@ -211,7 +203,7 @@ export function loadConfig(environment: Record<string, string | undefined>) {
     },
     lockout: { threshold: env.LOCKOUT_THRESHOLD, durationMs: env.LOCKOUT_DURATION },
     /** Null: no limits. */
-    rateLimits: limits,
+    rateLimits: limits.limits,
     /** The rules that are on. */
     detection: detection.thresholds,
     audit: {

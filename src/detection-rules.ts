@@ -114,26 +114,26 @@ export const isMailed = (rule: DetectionRule): rule is MailedRule => DETECTION_R
 export const sentenceOf = (rule: unknown): string | null => (isRule(rule) ? DETECTION_RULES[rule].sentence : null)
 
 /** Reads overrides such as `STUFFING=20/10m;NEW_COUNTRY=off`; `off` alone turns all rules off. */
-export function parseDetectionRules(text: string): { thresholds: Thresholds; problem?: string } {
-  if (text === 'off') return { thresholds: {} }
-  const given = new Map<DetectionRule, string>(RULES.map((rule) => [rule, DETECTION_RULES[rule].threshold]))
+export function parseDetectionRules(text: string): { thresholds: Thresholds; problems: readonly string[] } {
+  if (text === 'off') return { thresholds: {}, problems: [] }
+  const given = new Map<DetectionRule, string>()
+  const problems: string[] = []
   for (const entry of text.split(';')) {
     const [name = '', ...rest] = entry.split('=').map((part) => part.trim())
     const threshold = rest.join('=')
     if (name === '' && threshold === '') continue
-    if (!isRule(name)) return { thresholds: {}, problem: `there is no rule named "${name}", only ${RULES.join(', ')}` }
-    given.set(name, threshold)
+    if (!isRule(name)) problems.push(`there is no rule named "${name}", only ${RULES.join(', ')}`)
+    else if (given.has(name)) problems.push(`"${name}" stands there twice`)
+    else given.set(name, threshold)
   }
   const thresholds: Partial<Record<DetectionRule, Threshold>> = {}
-  for (const [rule, written] of given) {
-    if (written === 'off') continue
+  for (const rule of RULES) {
     const { kind, threshold } = DETECTION_RULES[rule]
+    const written = given.get(rule) ?? threshold
+    if (written === 'off') continue
     const read = READERS[kind](written)
-    if (!read || read.windowMs < 1 || read.windowMs > LONGEST_MS) {
-      const problem = `cannot read "${rule}=${written}"; write it as ${rule}=${threshold}, or ${rule}=off`
-      return { thresholds: {}, problem }
-    }
-    thresholds[rule] = read
+    if (read && read.windowMs >= 1 && read.windowMs <= LONGEST_MS) thresholds[rule] = read
+    else problems.push(`cannot read "${rule}=${written}"; write it as ${rule}=${threshold}, or ${rule}=off`)
   }
-  return { thresholds }
+  return { thresholds, problems }
 }

@@ -44,28 +44,40 @@ export const defaultRateLimits = (isProduction: boolean): RateLimits => ({
 const LONGEST_WINDOW = '36500d'
 const ENTRY = /^([A-Za-z*]+)\s*=\s*(\d+\/\d+(?:ms|s|m|h|d)(?:,\d+\/\d+(?:ms|s|m|h|d))*)$/
 
+/** What is wrong with an entry; null where nothing is. */
+function problemOf(entry: string, defaults: RateLimits): string | null {
+  const [, name, rules] = ENTRY.exec(entry) ?? []
+  if (!name || !rules) return `cannot read "${entry}"; write it as login=5/1m,25/1h`
+  if (name !== '*' && !Object.hasOwn(defaults, name)) return `there is no limit named "${name}"`
+  const pairs = rules.split(',').map((rule) => rule.split('/') as [string, StringValue])
+  if (pairs.some(([max]) => Number(max) < 1)) return `"${entry}" would refuse everybody: write 1 or more`
+  if (pairs.some(([, window]) => ms(window) < 1 || ms(window) > ms(LONGEST_WINDOW)))
+    return `the window of "${entry}" is no time at all, or longer than ${LONGEST_WINDOW}`
+  return null
+}
+
 /**
- * Reads overrides such as `login=5/1m,25/1h;register=5/1h`; `*=100000/1m` sets all that are not named.
+ * Reads overrides such as `login=5/1m,25/1h;register=5/1h`; `*=100000/1m` sets all that are not named. `off`: no limits.
  * The n-th limit of a field keeps the subject of its n-th default.
  */
-export function parseRateLimits(text: string, defaults: RateLimits): { limits: RateLimits; problem?: string } {
+export function parseRateLimits(
+  text: string,
+  defaults: RateLimits,
+): { limits: RateLimits | null; problems: readonly string[] } {
+  if (text === 'off') return { limits: null, problems: [] }
   const overrides = new Map<string, string>()
+  const problems: string[] = []
   for (const entry of text
     .split(';')
     .map((part) => part.trim())
     .filter(Boolean)) {
-    const [, name, rules] = ENTRY.exec(entry) ?? []
-    if (!name || !rules) return { limits: defaults, problem: `cannot read "${entry}"; write it as login=5/1m,25/1h` }
-    if (name !== '*' && !Object.hasOwn(defaults, name))
-      return { limits: defaults, problem: `there is no limit named "${name}"` }
-    const windows = rules.split(',').map((rule) => ms(rule.slice(rule.indexOf('/') + 1) as StringValue))
-    if (windows.some((windowMs) => windowMs < 1 || windowMs > ms(LONGEST_WINDOW)))
-      return {
-        limits: defaults,
-        problem: `the window of "${entry}" is no time at all, or longer than ${LONGEST_WINDOW}`,
-      }
+    const problem = problemOf(entry, defaults)
+    if (problem) problems.push(problem)
+    const [name = '', rules = ''] = entry.split('=').map((part) => part.trim())
+    if (overrides.has(name)) problems.push(`"${name}" stands there twice`)
     overrides.set(name, rules)
   }
+  if (problems.length > 0) return { limits: defaults, problems }
   const limits = Object.entries(defaults).map(([name, initial]) => {
     const rules = overrides.get(name) ?? (initial.length > 0 ? overrides.get('*') : undefined)
     if (!rules) return [name, initial] as const
@@ -79,5 +91,5 @@ export function parseRateLimits(text: string, defaults: RateLimits): { limits: R
     })
     return [name, parsed] as const
   })
-  return { limits: Object.fromEntries(limits) }
+  return { limits: Object.fromEntries(limits), problems }
 }
