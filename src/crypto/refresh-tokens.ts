@@ -37,6 +37,9 @@ export function ownerOf(token: string, keys: readonly Buffer[]): string | null {
 /** Names the family without revealing anything that could be presented. */
 export const familyOf = (token: string): string => fingerprintOf(token.slice(0, FAMILY_CHARACTERS))
 
+/** Names this token alone, likewise. */
+export const nameOf = fingerprintOf
+
 // The key comes from the token itself, of which only the hash is stored: a copy of the database opens nothing. The token is
 // no key for an HMAC as it is: of one that is longer than a block, HMAC takes the hash, which is what is stored.
 const successorKey = (token: string) => deriveKey(token, 'refresh-successor')

@@ -10,6 +10,7 @@ const { default: StandaloneConnector } = createRequire(import.meta.url)(
 export type RedisClient = Redis | Cluster
 
 const CONNECT_TIMEOUT_MS = 2000
+const REPLICA_RETRY_MS = 5000
 // A peer that vanished without closing the connection would otherwise be waited for until TCP gives up, a quarter of an hour.
 export const SILENCE_TIMEOUT_MS = 2000
 
@@ -38,16 +39,30 @@ const NODE_OPTIONS = {
   autoResendUnfulfilledCommands: false,
   disableClientInfo: true,
   autoResubscribe: false,
-  // What a replica says after a failover: the address now leads to another server. Or the client would go on in database 0.
-  reconnectOnError: (error: Error) => error.message.startsWith('READONLY') || isDatabaseRefused(error),
 } satisfies RedisOptions
+
+/**
+ * Whether to connect anew: what a replica says after a failover, when the address now leads to another server, though not
+ * again and again, for it may lead to a replica. Or the client would go on in database 0.
+ */
+function createReconnectRule(): (error: Error) => boolean {
+  let lastAt = Number.NEGATIVE_INFINITY
+  return (error) => {
+    if (isDatabaseRefused(error)) return true
+    const now = performance.now()
+    if (!error.message.startsWith('READONLY') || now - lastAt < REPLICA_RETRY_MS) return false
+    lastAt = now
+    return true
+  }
+}
 
 /** One URL means a single server, several mean a Redis Cluster. */
 export function createRedisClient(urls: readonly string[]): RedisClient {
   const [first = ''] = urls
+  const nodeOptions = { ...NODE_OPTIONS, reconnectOnError: createReconnectRule() }
   if (urls.length === 1) {
     return new Redis(first, {
-      ...NODE_OPTIONS,
+      ...nodeOptions,
       enableOfflineQueue: false,
       retryStrategy: retryDelayMs,
       Connector: ConnectorOfOpenStreams as RedisOptions['Connector'],
@@ -64,7 +79,7 @@ export function createRedisClient(urls: readonly string[]): RedisClient {
     // Certificates name hosts, so under TLS the names must reach the connection unresolved.
     ...(isTls && { dnsLookup: (address, callback) => callback(null, address) }),
     redisOptions: {
-      ...NODE_OPTIONS,
+      ...nodeOptions,
       // Not for a single server: the client's timer outlives the connection and would end the next one.
       socketTimeout: SILENCE_TIMEOUT_MS,
       ...(isTls && { tls: {} }),

@@ -7,7 +7,7 @@ import { createRedisClient, isDatabaseRefused, type RedisClient, SILENCE_TIMEOUT
 export interface RedisConnection {
   readonly client: RedisClient
   readonly isCluster: boolean
-  /** A real round trip: the answer for `/health`. */
+  /** Whether it takes a write: the answer for `/health`. */
   isReachable(): Promise<boolean>
   /**
    * Runs the command, or the fallback when Redis is away, slower than `patienceMs` (250) or was so in the last half second.
@@ -32,6 +32,7 @@ export const TOGETHER = { cache: false, maxBatchSize: 64, batchScheduleFn: setIm
 
 const COMMAND_TIMEOUT_MS = 250
 const PAUSE_AFTER_FAILURE_MS = 500
+const PROBE_KEY = 'portcullis:health'
 
 /**
  * Rejects when the work takes longer than a command may. Also covers the time that a command waits in a pipeline. A process
@@ -100,7 +101,7 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
   client.on('error', outageLog.down)
   client.on('ready', () => {
     failedPatienceMs = 0
-    outageLog.up()
+    void isReachable().then((takesWrites) => takesWrites && outageLog.up())
     for (const listener of listeners) listener()
   })
   client.on('close', () => {
@@ -112,6 +113,17 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
       outages += 1
     })
     client.on('node error', outageLog.down)
+  }
+
+  /** By a write: a replica answers reads, and so does a server that has no memory for more. */
+  async function isReachable(): Promise<boolean> {
+    if (client.status !== 'ready') return false
+    try {
+      return (await withDeadline(client.set(PROBE_KEY, '', 'PX', COMMAND_TIMEOUT_MS), COMMAND_TIMEOUT_MS)) === 'OK'
+    } catch (error) {
+      if (isReply(error)) outageLog.refused(error)
+      return false
+    }
   }
 
   const mayTry = (isPatient: boolean) =>
@@ -164,13 +176,7 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
     run,
     outages: () => outages,
     onReconnect: (listener) => void listeners.add(listener),
-    isReachable: async () => {
-      if (client.status !== 'ready') return false
-      return withDeadline(client.ping(), COMMAND_TIMEOUT_MS).then(
-        (answer) => answer === 'PONG',
-        () => false,
-      )
-    },
+    isReachable,
     duplicate: () => {
       const copy = client.duplicate()
       // The outage is already reported by the first connection, and an error event without a listener is printed.

@@ -26,7 +26,9 @@ const NAME_BYTES = 6
 
 /** Stands in a cookie for what an account signs in by. */
 const hidden = (key: Buffer, identifier: string) =>
-  hmac(key, `identifier:${normalizeIdentifier(identifier)}`).subarray(0, NAME_BYTES).toString('base64url')
+  hmac(key, `identifier:${normalizeIdentifier(identifier)}`)
+    .subarray(0, NAME_BYTES)
+    .toString('base64url')
 
 /** Devices on which an account has proven its password, by a signed cookie: nothing about them is stored here. */
 export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) {
@@ -52,7 +54,9 @@ export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) 
     knownBy(cookie: string | null, identifier: string): string | null {
       const device = read(cookie)
       const names = device ? keys.all.map((key) => hidden(key, identifier)) : []
-      const isKnown = device?.accounts.some(([, at, ...own]) => isRecent(at) && own.some((name) => names.includes(name)))
+      const isKnown = device?.accounts.some(
+        ([, at, ...own]) => isRecent(at) && own.some((name) => names.includes(name)),
+      )
       return device && isKnown ? device.id : null
     },
 

@@ -182,6 +182,30 @@ describe.skipIf(!hasRedis)('The connection to Redis', () => {
     ).toBe('fallback')
   })
 
+  test('a server that has no memory for more is not reachable until it has', async () => {
+    const connection = await connect(redis.url)
+    await redis.admin.config('SET', 'maxmemory', '1')
+    expect(await connection.isReachable()).toBe(false)
+    expect(lines.join()).toContain('refused a command')
+    await redis.admin.config('SET', 'maxmemory', '0')
+    await ready(connection)
+  })
+
+  test('a replica that stays one is left now and then, not with each command, and told of once', async () => {
+    const connection = await connect(redis.url)
+    const attempts = vi.fn()
+    connection.client.on('connect', attempts)
+    await redis.admin.replicaof('127.0.0.1', '1')
+    for (let time = 0; time < 30; time += 1) {
+      await vi.waitFor(() => expect(connection.client.status).toBe('ready'), WAIT)
+      expect(await connection.isReachable()).toBe(false)
+    }
+    expect(attempts.mock.calls.length).toBeLessThan(5)
+    expect(lines.length).toBeLessThan(4)
+    await redis.admin.replicaof('NO', 'ONE')
+    await ready(connection)
+  })
+
   test('a server without the database of the URL is none: nothing goes to another one, and it is told once', async () => {
     const connection = begin(`${redis.url}/99`)
     const isReady = vi.fn()

@@ -12,12 +12,10 @@ import {
 import graphqlRateLimit, { type Identity } from 'graphql-rate-limit'
 import ms from 'ms'
 import type { Context } from '../../context.js'
-import { familyOf } from '../../crypto/refresh-tokens.js'
-import { fingerprintOf } from '../../crypto/secrets.js'
+import { familyOf, nameOf } from '../../crypto/refresh-tokens.js'
 import { normalizeEmail, normalizeIdentifier } from '../../identifiers.js'
 import type { RateLimitVerdict } from '../../ports.js'
 import { defaultRateLimits, type RateLimitSubject } from '../../rate-limits.js'
-import type { SessionRecord } from '../../services/records.js'
 import { ROOTS } from './access.js'
 
 // CommonJS: its names are not visible to an ES module import.
@@ -38,6 +36,8 @@ export const rateLimitDirective = new GraphQLDirective({
   },
 })
 
+type Session = NonNullable<Context['viewer']>['session']
+
 interface Call {
   field: string
   args: { input?: { identifier?: string; email?: string | null; refreshToken?: string | null } | null }
@@ -49,7 +49,7 @@ const refreshTokenOf = ({ args: { input }, context: { transport } }: Call): stri
   input?.refreshToken ?? transport.refreshCookie
 
 /** The session of an access token that has expired, which may still leave. */
-async function leavingSession({ field, context }: Call): Promise<SessionRecord | null> {
+async function leavingSession({ field, context }: Call): Promise<Session | null> {
   const { accessToken, services } = context
   return field === 'logout' && accessToken ? services.viewers.sessionToLeave(accessToken) : null
 }
@@ -61,7 +61,7 @@ function placeOf({ field, args: { input }, context: { services, transport, clien
 }
 
 /** Who is calling, as a kind of limit sees it. Arguments are as sent: not validated yet. */
-function subjectsOf(call: Call, session: SessionRecord | null): (by: RateLimitSubject) => string {
+function subjectsOf(call: Call, session: Session | null): (by: RateLimitSubject) => string {
   const { input } = call.args
   const place = placeOf(call)
   return (by) => {
@@ -71,7 +71,7 @@ function subjectsOf(call: Call, session: SessionRecord | null): (by: RateLimitSu
     if (by === 'address') return place
     const token = refreshTokenOf(call)
     // Whoever has kept an old token has the name of its family, and could use up what the session needs to leave.
-    if (call.field === 'logout') return session?.id ?? (token ? fingerprintOf(token) : place)
+    if (call.field === 'logout') return session?.id ?? (token ? nameOf(token) : place)
     return token ? familyOf(token) : (session?.id ?? place)
   }
 }
