@@ -1,16 +1,8 @@
-import {
-  type DocumentNode,
-  type ExecutionResult,
-  GraphQLError,
-  type GraphQLErrorExtensions,
-  Kind,
-  parse,
-  type Source,
-  visit,
-} from 'graphql'
+import { type ExecutionResult, GraphQLError, type GraphQLErrorExtensions } from 'graphql'
 import { RequestError } from '../errors.js'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
+import { issuesOf } from './issues.js'
 
 /** What the HTTP status of a whole response says of an error without data. */
 const STATUS: Readonly<Record<string, number>> = { RATE_LIMITED: 429, SERVICE_UNAVAILABLE: 503, CSRF_FAILED: 403 }
@@ -22,12 +14,6 @@ const GENERIC_CODES = new Set([
   'GRAPHQL_VALIDATION_FAILED',
   'BAD_REQUEST',
   'OPERATION_RESOLUTION_FAILURE',
-])
-
-/** The nodes that stand for something that was sent. */
-const VALUES: ReadonlySet<string> = new Set([
-  ...[Kind.ARGUMENT, Kind.OBJECT_FIELD, Kind.OBJECT, Kind.LIST, Kind.NULL, Kind.VARIABLE],
-  ...[Kind.INT, Kind.FLOAT, Kind.STRING, Kind.BOOLEAN, Kind.ENUM],
 ])
 
 const TOO_COMPLEX = /more tha[nt] \d+ (tokens|comments)|introspection depth exceeded/
@@ -45,38 +31,11 @@ function withStatus({ http, ...extensions }: GraphQLErrorExtensions): GraphQLErr
 const rootOf = (error: unknown): unknown =>
   error instanceof GraphQLError && error.originalError ? rootOf(error.originalError) : error
 
-/** Documents by their text, for as long as an error points to it. */
-const documents = new WeakMap<Source, DocumentNode>()
-
-/** The path within the arguments that leads to a literal of the document. */
-function pathOfLiteral({ nodes }: GraphQLError): string[] {
-  const [node] = nodes ?? []
-  if (!node?.loc || !VALUES.has(node.kind)) return []
-  const { loc } = node
-  const path: string[] = []
-  const document = documents.get(loc.source) ?? parse(loc.source)
-  documents.set(loc.source, document)
-  visit(document, {
-    enter(node) {
-      if (!node.loc || node.loc.start > loc.start || node.loc.end < loc.end) return false
-      if (node.kind === Kind.ARGUMENT || node.kind === Kind.OBJECT_FIELD) path.push(node.name.value)
-      return undefined
-    },
-  })
-  return path
-}
-
-/** What GraphQL itself finds wrong with a value, with the path that leads to it, e.g. `at "input.scope"`. */
-function issuesOf(error: GraphQLError, message: string): object[] {
-  const [, variable] = /^Variable "\$([^"]+)"/.exec(message) ?? []
-  const [, within] = /at "([^"]+)"/.exec(message) ?? []
-  const path = variable ? (within ?? variable).split(/[.[\]]+/).filter(Boolean) : pathOfLiteral(error)
-  return [{ path, code: 'invalid', message }]
-}
-
 /** Of variables that do not fit nothing was executed; `spec`: only where the media type is GraphQL's own. */
 const OF_A_VARIABLE = /^Variable "\$/
 const BEFORE_EXECUTION = { spec: true, status: 400 }
+/** Whatever the media type. */
+const NO_REQUEST = { status: 400 }
 
 const MAX_MESSAGE = 300
 const CONCERNING = /^Variable "\$\w+" got invalid value/
@@ -100,7 +59,10 @@ function describeGraphQL(error: GraphQLError): [message: string, extensions: Gra
   if (code && !GENERIC_CODES.has(String(code))) return [error.message, { ...error.extensions, ...(http && { http }) }]
   const message = messageOf(error)
   if (TOO_COMPLEX.test(message)) return [message, { code: 'QUERY_TOO_COMPLEX', ...(http && { http }) }]
-  const status = http ?? (OF_A_VARIABLE.test(message) ? BEFORE_EXECUTION : undefined)
+  // Yoga names the methods that it takes where something else is wrong.
+  const isNoRequest = code === 'BAD_REQUEST' && (http as { status?: number } | undefined)?.status === 400
+  const ofVariable = OF_A_VARIABLE.test(message) ? BEFORE_EXECUTION : undefined
+  const status = isNoRequest ? NO_REQUEST : (http ?? ofVariable)
   return [message, { code: 'BAD_USER_INPUT', issues: issuesOf(error, message), ...(status && { http: status }) }]
 }
 

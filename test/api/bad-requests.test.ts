@@ -53,7 +53,7 @@ describe('a value that its type does not have is bad input, with its path', () =
       'a field that there is not',
       'mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { __typename } }',
       { input: { firstName: 'Eve', role: 'admin' } },
-      'input',
+      'input.role',
     ],
     [
       'an unknown enum value within a list of a variable',
@@ -61,6 +61,43 @@ describe('a value that its type does not have is bad input, with its path', () =
       { filter: { types: ['REGISTERED', 'NOTHING'] } },
       'filter.types.1',
     ],
+    [
+      'an unknown enum value in a variable of another name',
+      'mutation ($x: LoginInput!) { login(input: $x) { __typename } }',
+      { x: { identifier: 'ada', password: 'x', tokenDelivery: 'PIGEON' } },
+      'input.tokenDelivery',
+    ],
+    [
+      'an unknown enum value in a variable for a field of an argument',
+      'mutation ($td: TokenDelivery) { login(input: { identifier: "a", password: "b", tokenDelivery: $td }) { __typename } }',
+      { td: 'PIGEON' },
+      'input.tokenDelivery',
+    ],
+    [
+      'a variable that is used in a fragment only',
+      'query ($p: Int!) { ...F } fragment F on Query { sessions(first: $p) { edges { cursor } } }',
+      {},
+      'first',
+    ],
+    [
+      'a field that is missing in a variable',
+      'mutation ($x: LoginInput!) { login(input: $x) { __typename } }',
+      { x: { identifier: 'ada' } },
+      'input.password',
+    ],
+    [
+      'a field that is missing in the document',
+      'mutation { login(input: { identifier: "ada" }) { __typename } }',
+      undefined,
+      'input.password',
+    ],
+    [
+      'a field of the document that there is not',
+      'mutation { updateProfile(input: { role: "admin" }) { __typename } }',
+      undefined,
+      'input.role',
+    ],
+    ['an argument that is missing', 'mutation { updateProfile { __typename } }', undefined, 'input'],
     ['text where a number belongs', '{ sessions(first: "2") { edges { cursor } } }', undefined, 'first'],
   ])('%s', async (_, query, variables, path) => {
     await expectNothingChanged(async () => {
@@ -89,8 +126,9 @@ describe('a request that is no GraphQL is bad input, and changes nothing', () =>
     ['an empty body', '', {}, 400],
     ['a number', '1', {}, 400],
     ['null', 'null', {}, 400],
-    ['no query', '{}', {}],
-    ['a query that is a number', '{"query":1}', {}],
+    ['no query', '{}', {}, 400],
+    ['variables without a query', '{"variables":{}}', {}, 400],
+    ['a query that is a number', '{"query":1}', {}, 400],
     ['a list of operations', `[${rename()},${rename()}]`, {}, 400],
     ['variables that are a list', rename({ variables: ['x'] }), {}, 400],
     ['a query that cannot be read', JSON.stringify({ query: 'mutation { updateProfile(' }), {}],
@@ -102,6 +140,7 @@ describe('a request that is no GraphQL is bad input, and changes nothing', () =>
       expect(answer.data ?? null).toBeNull()
       expect(answer.errors.map(({ extensions }) => extensions?.code)).toEqual(['BAD_USER_INPUT'])
       if (status) expect(answer.status).toBe(status)
+      if (status === 400) expect(answer.headers.get('allow')).toBeNull()
     })
   })
 
