@@ -3,6 +3,7 @@ import { PASSWORD, startApp, type TestApp } from '../support/app.js'
 import { createClient, expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
 import { TEST_ENVIRONMENT } from '../support/environment.js'
+import { eventually } from '../support/eventually.js'
 import {
   AuditChainDocument,
   LoginDocument,
@@ -11,6 +12,7 @@ import {
   VerifyEmailDocument,
 } from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
+import { openPage } from '../support/pages.js'
 import { expectNoSecrets } from '../support/secrets.js'
 import { stealKey } from '../support/signing.js'
 
@@ -63,12 +65,15 @@ describe('the search that every test ends with', () => {
     await expectNoSecrets(database, [])
   })
 
-  test('finds a secret in an error that comes back, and tells six digits from those of a number, an instant or an id', async () => {
+  test('finds a secret in an error or a message that comes back, and tells six digits from those of a number, an instant or an id', async () => {
     const app = await startApp()
     for (const secret of Object.values(await secretsOf(app))) {
-      const error = { message: `It is\n${secret}\nnow`, extensions: { code: 'X' } }
-      const client = createClient(async () => Response.json({ errors: [error] }))
-      await expect(client.post('{}')).rejects.toThrow('An error tells a secret')
+      const message = `It is\n${secret}\nnow`
+      const errors = [{ message, extensions: { code: 'X' } }]
+      for (const answer of [{ errors }, { data: { result: { violations: [{ message }] } } }]) {
+        const client = createClient(async () => Response.json(answer))
+        await expect(client.post('{}')).rejects.toThrow('An answer tells a secret')
+      }
     }
     const { code } = proofOf(await app.mail('person1@example.com', SUBJECTS.verification))
     const harmless = [
@@ -95,6 +100,14 @@ describe('the search that every test ends with', () => {
     await expectNoSecrets(database, [])
     await expect(expectNoSecrets(database, [`a line with ${token}`])).rejects.toThrow('a line with')
   })
+})
+
+test('the log has the path of a request without its query, where the token of a link is', async () => {
+  const { url, log } = await startApp()
+  const token = 'the-token-of-a-link-that-was-opened-in-a-browser'
+  await openPage(`${url}/verify-email?token=${token}`)
+  await eventually(() => log.lines.filter((line) => line.includes('"path":"/verify-email"'))).toHaveLength(1)
+  expect(log.lines.join()).not.toContain(token)
 })
 
 const env = { PUBLIC_URL: 'http://auth.example.com' }

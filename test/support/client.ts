@@ -1,5 +1,5 @@
 import { type DocumentNode, print } from 'graphql'
-import { noteCookies, noteSecrets, secretsIn } from './secrets.js'
+import { expectDiscretion, noteCookies, noteSecrets } from './secrets.js'
 
 export interface Issue {
   path: string[]
@@ -85,8 +85,7 @@ export function createClient(send: Send, headers: Record<string, string> = {}): 
     const requestId = response.headers.get('x-request-id') ?? ''
     noteSecrets(data)
     noteCookies(response)
-    const leaked = secretsIn(JSON.stringify(errors))
-    if (leaked.length > 0) throw new Error(`An error tells a secret: ${JSON.stringify(errors)}`)
+    expectDiscretion({ data, errors })
     return { data, errors, status: response.status, headers: response.headers, requestId }
   }
 

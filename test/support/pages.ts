@@ -1,3 +1,5 @@
+import { noteCookies, noteSecrets, secretsIn } from './secrets.js'
+
 export interface OpenPage {
   status: number
   headers: Headers
@@ -20,20 +22,30 @@ const fieldsOf = (html: string) =>
     }),
   )
 
+/** What its form sends back, and nobody sees; the code is one that was entered just now. */
+const CARRIED = /<input [^>]*name="(?:csrf|token|code)"[^>]*>/g
+
 /** A page of the server, in a browser of its own that keeps the cookies it was given and follows nothing. */
 export async function openPage(url: string, init: RequestInit = {}, cookie = ''): Promise<OpenPage> {
   const response = await fetch(url, { ...init, redirect: 'manual', headers: { ...init.headers, cookie } })
   const [given = ''] = response.headers.getSetCookie()
   const kept = given.split(';', 1)[0] || cookie
-  const { origin, pathname } = new URL(url)
+  const { origin, pathname, searchParams } = new URL(url)
   const html = await response.text()
+  noteSecrets(Object.fromEntries(searchParams))
+  noteCookies(response)
+  const told = plain(html.replace(CARRIED, ''))
+  if (secretsIn(told).length > 0) throw new Error(`A page tells a secret: ${told}`)
   const fields = fieldsOf(html)
   return {
     status: response.status,
     headers: response.headers,
     html: html.replaceAll(fields.csrf || /(?!)/g, 'csrf'),
     fields,
-    send: (entered) =>
-      openPage(origin + pathname, { method: 'POST', body: new URLSearchParams({ ...fields, ...entered }) }, kept),
+    send: (entered) => {
+      noteSecrets(entered)
+      const body = new URLSearchParams({ ...fields, ...entered })
+      return openPage(origin + pathname, { method: 'POST', body }, kept)
+    },
   }
 }

@@ -120,6 +120,18 @@ export function secretsIn(written: string, isMail = false): string[] {
   return [...found, ...[...phrases].filter((phrase) => text.includes(phrase)), ...(isMail ? [] : codesIn(text))]
 }
 
+/** What an answer tells people, at any depth: in errors, and in the members of results. */
+function messagesIn(body: unknown): unknown[] {
+  if (typeof body !== 'object' || body === null) return []
+  return Object.entries(body).flatMap(([name, value]) => (name === 'message' ? [value] : messagesIn(value)))
+}
+
+/** Fails when an error, or the message of a result, repeats a secret. */
+export function expectDiscretion({ data, errors }: { data: unknown; errors: readonly unknown[] }): void {
+  const told = JSON.stringify([errors, messagesIn(data)])
+  if (secretsIn(told).length > 0) throw new Error(`An answer tells a secret: ${told}`)
+}
+
 interface Mail {
   subject: string
   text: string
