@@ -86,6 +86,7 @@ describe('cross-origin access', () => {
     expect(headers.get('access-control-allow-origin')).toBe(FRONTEND)
     expect(headers.get('access-control-allow-methods')).toBe('GET, POST')
     expect(headers.get('access-control-allow-headers')).toMatch(/authorization, content-type,.* x-csrf-token/)
+    expect(headers.get('access-control-max-age')).toBe('600')
   })
 
   test.each([['https://app.example.com.evil.example'], ['http://app.example.com'], ['https://evil.example'], ['null']])(

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { DEVICES } from '../support/devices.js'
 import {
   LoginDocument,
@@ -180,6 +181,26 @@ test('the right guess among many at once is refused as it would be after as many
   const right = guess(ada.email, ada.password)
   await Promise.all(wrong)
   expectType(await right, 'AccountLockedError')
+})
+
+test('a lock that comes while the right password is being checked refuses it, and no session opens', async () => {
+  const ada = await app.newUser()
+  const beside = await startApp({ beside: app })
+  await fail(ada.email, 4)
+  // Past the check, and before the session.
+  const opening = await lockDatabase(app.installation, 'LOCK TABLE refresh_tokens IN SHARE MODE')
+  const right = beside.anonymous.execute(LoginDocument, {
+    input: { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' },
+  })
+  await opening.untilWaiting(1)
+  expect(await fail(ada.email, 1)).toEqual(['AccountLockedError'])
+  await opening.release()
+  const { data, requestId } = await right
+  expectType(data.login, 'AccountLockedError')
+  expect(await ada.sessions(true)).toHaveLength(1)
+  expectType(await guess(ada.email, ada.password), 'AccountLockedError')
+  const events = (await app.eventsOf(ada)).filter(({ correlationId }) => correlationId === requestId)
+  expect(events).toMatchObject([{ type: 'LOGIN_FAILED', success: false, metadata: { reason: 'OVERTAKEN' } }])
 })
 
 test('a threshold that was lowered below the failures so far locks with the next one, and tells the owner', async () => {

@@ -146,6 +146,19 @@ test('A link that still works is kept when its form is refused for another reaso
   expect(refused.fields.token).toBe(token)
 })
 
+test('A form has 16 KB at most: with a byte more it does nothing', async () => {
+  const { email } = await app.register()
+  const { token } = proofOf(await app.mail(email, SUBJECTS.verification))
+  const page = await openPage(`${app.url}/verify-email?token=${token}`)
+  const { length } = new URLSearchParams({ ...page.fields, filler: '' }).toString()
+  const sendOf = (bytes: number) => page.send({ filler: 'x'.repeat(bytes - length) })
+  const refused = await sendOf(16 * 1024 + 1)
+  expect(refused.status).toBe(413)
+  expect(refused.headers.get('connection')).toBe('close')
+  // The link has not been used.
+  expect((await sendOf(16 * 1024)).html).toContain('<h1>E-mail address verified</h1>')
+})
+
 test('The mails whose link has no token lead to a page that ends with a new password', async () => {
   const ada = await app.newUser()
   await app.register({ email: ada.email })

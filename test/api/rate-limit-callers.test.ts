@@ -171,6 +171,19 @@ describe('RATE_LIMITS', () => {
   })
 })
 
+const FIVE_AND_NINE = ['verifyToken', 'exchangeToken'].map((field) => `${field}(input: { token: "x" }) { __typename }`)
+test.each([
+  ['first', FIVE_AND_NINE],
+  ['last', FIVE_AND_NINE.toReversed()],
+])('The headers tell of the scarcest limit of all that a request asks for, be it the %s', async (_, calls) => {
+  const { anonymous } = await startApp({ env: { RATE_LIMITS: 'verifyToken=5/1h;exchangeToken=9/1m;*=100000/1m' } })
+  const { errors, headers } = await anonymous.post(JSON.stringify({ query: `mutation { ${calls.join(' ')} }` }))
+  expect(errors).toEqual([])
+  expect(headers.get('ratelimit-limit')).toBe('5')
+  expect(headers.get('ratelimit-remaining')).toBe('4')
+  expect(Number(headers.get('ratelimit-reset'))).toBeGreaterThan(60)
+})
+
 describe('the same limit holds', () => {
   const QUERY = 'mutation { verifyToken(input: { token: "x" }) { __typename } }'
   /** What leads a POST past the lean path. */

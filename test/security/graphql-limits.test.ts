@@ -136,6 +136,29 @@ test('The logins of one request are not executed, not even the first', async () 
   expect(await app.eventsFrom(answer)).toEqual([])
 })
 
+/** Every mutation that tests, takes or changes a credential, with input of the right form. */
+const SENSITIVE = {
+  register: 'email: "a@b.example", password: "x", termsAccepted: true, privacyPolicyAccepted: true',
+  verifyEmail: 'token: "x"',
+  resendVerificationEmail: 'email: "a@b.example"',
+  login: 'identifier: "a@b.example", password: "x"',
+  refresh: 'refreshToken: "x"',
+  exchangeToken: 'token: "x"',
+  changePassword: 'currentPassword: "x", newPassword: "y"',
+  requestPasswordReset: 'email: "a@b.example"',
+  resetPassword: 'token: "x", newPassword: "y"',
+  checkPassword: 'password: "x"',
+}
+
+test.each(Object.entries(SENSITIVE))('An operation may call %s once only', async (field, input) => {
+  const call = `${field}(input: { ${input} }) { __typename }`
+  const { code, message } = await app.anonymous.refusal(`mutation { ${call} again: ${call} }`)
+  expect({ code, message }).toEqual({
+    code: 'QUERY_TOO_COMPLEX',
+    message: `An operation may call ${field} once only.`,
+  })
+})
+
 test('The limits let through what GraphiQL asks', async () => {
   const everything = { specifiedByUrl: true, directiveIsRepeatable: true, schemaDescription: true, oneOf: true }
   const introspection = getIntrospectionQuery({ ...everything, inputValueDeprecation: true })

@@ -3,6 +3,8 @@ import { print } from 'graphql'
 import { describe, expect, test, vi } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { createClient, expectType } from '../support/client.js'
+import { openDatabase } from '../support/database.js'
+import { lockDatabase } from '../support/database-lock.js'
 import {
   LoginDocument,
   RegisterDocument,
@@ -12,6 +14,7 @@ import {
   VerifyEmailDocument,
 } from '../support/generated/graphql.js'
 import { createInstallation } from '../support/installation.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import { hasRedis, startRedis } from '../support/redis-server.js'
 import { processEnv, START_MS, startProcess } from '../support/server-process.js'
 
@@ -53,6 +56,45 @@ test.skipIf(!hasRedis)('of 200 calls at once over two processes exactly as many 
   expect(await passing((number) => guess(`nobody${number}@example.com`))).toBe(25)
   const verify = JSON.stringify({ query: 'mutation { verifyToken(input: { token: "x" }) { __typename } }' })
   expect(await passing(() => verify)).toBe(100)
+})
+
+/** Whoever writes a guess down waits for a lock first. */
+const HOLD_GUESSES = `
+  CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(4); RETURN NEW; END';
+  CREATE TRIGGER hold BEFORE INSERT ON code_guesses FOR EACH ROW EXECUTE FUNCTION hold()`
+
+describe('of 40 guesses at once over two processes', async () => {
+  const beside = await startApp({ env: ISSUER, beside: unlimited })
+  const either = (index: number) => (index % 2 === 0 ? unlimited : beside).anonymous
+
+  test('five are compared with a code, which is dead then', async () => {
+    const { email } = await unlimited.register()
+    const { code } = proofOf(await unlimited.mail(email, SUBJECTS.verification))
+    const { query } = await openDatabase(unlimited.installation)
+    const verify = (index: number, by = 0) =>
+      either(index).call(VerifyEmailDocument, {
+        input: { email, code: String((Number(code) + by) % 1_000_000).padStart(6, '0') },
+      })
+    for (let index = 0; index < 4; index += 1) expectType(await verify(index, index + 1), 'InvalidTokenError')
+    // What would be the fifth of each process: neither is written down before both have begun.
+    await query(HOLD_GUESSES)
+    const lock = await lockDatabase(unlimited.installation, 'SELECT pg_advisory_xact_lock(4)')
+    const others = Promise.all(Array.from({ length: 36 }, (_, index) => verify(index, index + 5)))
+    await lock.untilWaiting(2)
+    await lock.release()
+    for (const result of await others) expectType(result, 'InvalidTokenError')
+    const { rows } = await query('SELECT sum(compared)::int AS compared FROM code_guesses')
+    expect(rows).toEqual([{ compared: 5 }])
+    expectType(await verify(0), 'InvalidTokenError')
+  })
+
+  test('six at most are judged by the password', async () => {
+    const ada = await unlimited.newUser()
+    await Promise.all(Array.from({ length: 40 }, (_, index) => either(index).post(guess(ada.email))))
+    const failures = await unlimited.eventsOf(ada, { types: ['LOGIN_FAILED'] })
+    const judged = failures.filter(({ metadata }) => metadata.reason === 'WRONG_PASSWORD')
+    expect([5, 6]).toContain(judged.length)
+  })
 })
 
 describe('spraying', () => {

@@ -1,10 +1,13 @@
 import { decodeProtectedHeader } from 'jose'
 import { PgBoss } from 'pg-boss'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
 import { runCli } from '../support/cli.js'
+import { openDatabase } from '../support/database.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
 import { MeDocument } from '../support/generated/graphql.js'
+import { createInstallation, type Installation } from '../support/installation.js'
 import { metric } from '../support/metrics.js'
 import { hasRedis, startRedis } from '../support/redis-server.js'
 import type { User } from '../support/user.js'
@@ -113,6 +116,36 @@ test.skipIf(!redis)('The bus alone tells another process at once: for this one n
   await one.operator.revokeKey(kidOf(ada))
   expect(await seenBy([one], ada)).toEqual([null])
   await eventually(() => seenBy([two], ada)).toEqual([null])
+})
+
+describe('of those who make keys at the same time', () => {
+  /** Three times at once: no key is written before all have begun. */
+  async function together<T>(installation: Installation, make: () => Promise<T>): Promise<T[]> {
+    const lock = await lockDatabase(installation, 'LOCK TABLE signing_keys IN SHARE MODE')
+    const made = Promise.all([make(), make(), make()])
+    await lock.untilWaiting(3)
+    await lock.release()
+    return made
+  }
+
+  test('one makes the first, for servers that start on a database without any', async () => {
+    const installation = await createInstallation()
+    onTestFinished(installation.remove)
+    await (await openDatabase(installation)).query('DELETE FROM signing_keys')
+    const apps = await together(installation, () => startApp({ env: ISSUER, beside: { installation } }))
+    const published = await Promise.all(apps.map(publishedBy))
+    expect(published[0]?.size).toBe(1)
+    for (const each of published) expect(each).toEqual(published[0])
+  })
+
+  test('each retires the key of the one before: in the end one signs', async () => {
+    const app = await startApp()
+    const kids = await together(app.installation, app.operator.rotateKeys)
+    app.clock.advance('1h')
+    const published = await publishedBy(app)
+    expect(published.size).toBe(1)
+    expect(kids).toContain([...published][0])
+  })
 })
 
 describe('the schedule', () => {

@@ -144,6 +144,20 @@ test('On a shared device each account has its own count: one success buys no gue
   expect(await signIn(browser, eve.email, eve.password)).toBe('LoginSuccess')
 })
 
+test('A device keeps the eight accounts that have signed in last: of nine, the first is no longer known', async () => {
+  const browser = app.browser()
+  const people: User[] = []
+  for (let person = 1; person <= 9; person += 1) {
+    const user = await app.newUser()
+    people.push(user)
+    expect(await signIn(browser, user.email, user.password)).toBe('LoginSuccess')
+  }
+  const [first, second] = people as [User, User]
+  for (const { email } of [first, second]) expect(await fail(stranger, email, 6)).toEqual(LOCKING)
+  expect(await signIn(browser, second.email, second.password)).toBe('LoginSuccess')
+  expect(await signIn(browser, first.email, first.password)).toBe('AccountLockedError')
+})
+
 test('A cookie that is forged, of another account, or of another installation gives nothing', async () => {
   const [ada, eve] = [await app.newUser(), await app.newUser()]
   const [adas, eves] = [cookieOf(await knownTo(ada)), cookieOf(await knownTo(eve))]

@@ -226,6 +226,13 @@ describe('the link', () => {
     expect(Number(answers[3]?.headers.get('retry-after'))).toBeGreaterThan(3000)
   })
 
+  test('mails nothing to an account that was deactivated meanwhile', async () => {
+    const { ada, token } = await warned()
+    await app.operator.deactivate(ada.email)
+    expect((await press(token)).status).toBe(200)
+    expect((await app.mailsTo(ada.email)).map(({ subject }) => subject)).not.toContain(SUBJECTS.reset)
+  })
+
   test('makes the device of the thief unknown', async () => {
     const ada = await app.newUser()
     const browser = app.browser(WHERE)

@@ -4,23 +4,24 @@ import type { SessionRecord } from '../../src/services/records.js'
 import type { Viewer } from '../../src/services/viewers.js'
 
 const SECOND = 1000
+const DAY = 86_400 * SECOND
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
 
 /** What is heard of a viewer whose session is due in a second, and whose token expires in ten. */
-function watch(freshSession: () => Promise<SessionRecord | null>) {
+function watch(freshSession: () => Promise<SessionRecord | null>, { dueMs = SECOND, tokenMs = 10 * SECOND } = {}) {
   const begun = Date.now()
   const never = { watch: () => () => {} }
   const lives = createLives({
     clock: { now: () => new Date() },
     records: { freshSession } as never,
     // Each look finds that there was activity just now.
-    sessions: { dueAt: () => new Date(Date.now() + SECOND), endOf: () => null } as never,
+    sessions: { dueAt: () => new Date(Date.now() + dueMs), endOf: () => null } as never,
     sessionEnds: never as never,
     signingKeys: never as never,
   })
-  const viewer = { session: { id: 's' }, tokenExpiresAt: new Date(begun + 10 * SECOND), tokenKid: 'k' } as Viewer
+  const viewer = { session: { id: 's' }, tokenExpiresAt: new Date(begun + tokenMs), tokenKid: 'k' } as Viewer
   const heard: string[] = []
   const release = lives.watch(viewer, (end) => heard.push(`${end} after ${Date.now() - begun} ms`))
   return { heard, release }
@@ -52,4 +53,12 @@ test('Nothing is heard any more of what was released', async () => {
   release()
   await vi.advanceTimersByTimeAsync(30 * SECOND)
   expect(heard).toEqual([])
+})
+
+test('What could live for longer than a timer waits goes on for as long as one does, and does not end at once', async () => {
+  const { heard } = watch(async () => session, { dueMs: 60 * DAY, tokenMs: 30 * DAY })
+  await vi.advanceTimersByTimeAsync(24 * DAY)
+  expect(heard).toEqual([])
+  await vi.advanceTimersByTimeAsync(DAY)
+  expect(heard).toEqual(['TOKEN after 2147483647 ms'])
 })
