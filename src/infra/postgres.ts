@@ -1,9 +1,10 @@
-import { randomInt } from 'node:crypto'
+import { createHash, randomInt } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PrismaPg } from '@prisma/adapter-pg'
 import pg from 'pg'
 import { type Prisma, PrismaClient } from '../generated/prisma/client.js'
 import type { Log, Sql } from '../ports.js'
+import { sessionSettings } from './postgres-session.js'
 
 const STATEMENT_TIMEOUT_MS = 10_000
 /** Past what the server itself ends: then it, or what lies between, has gone silent. */
@@ -12,6 +13,19 @@ const REACHABLE_MS = 3_000
 const LOCK_TIMEOUT_MS = 5_000
 const CONNECT_TIMEOUT_MS = 5_000
 const DISCONNECT_PATIENCE_MS = 1_000
+const { query } = pg.Client.prototype
+const SETTINGS = {
+  text: sessionSettings({
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    lock_timeout: LOCK_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
+  }),
+  query_timeout: CONNECT_TIMEOUT_MS,
+}
+/** Fails, by a code that ends the connection, where writes would. */
+const EXPECT_WRITABLE = `DO $$ BEGIN
+  IF current_setting('transaction_read_only')::boolean THEN RAISE read_only_sql_transaction; END IF;
+END $$`
 const TRANSACTION = { maxWait: 5_000, timeout: 10_000 }
 const ATTEMPTS = 4
 
@@ -19,14 +33,16 @@ const ATTEMPTS = 4
 const RETRYABLE = new Set(['40001', '40P01', 'P2034'])
 /** The database is away, overloaded or gives no connection: Prisma's codes, PostgreSQL's, and the socket's. */
 const UNAVAILABLE =
-  /^(P1001|P1002|P1008|P1017|P2024|P2028|08...|57014|57P0.|53300|55P03|ECONN\w+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
+  /^(P1001|P1002|P1008|P1017|P2024|P2028|08...|25006|57014|57P0.|53300|55P03|ECONN\w+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
+/** It takes no writes: a standby, which a failover has left us with. */
+const READ_ONLY = '25006'
 /** It took too long, by itself or with its transaction. */
 const STATEMENT_ENDED = /^(57014|55P03|P2024|P2028)$/
 const UNAVAILABLE_MESSAGE =
   /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|can't reach database server|server closed the connection|unable to start a transaction|query read timeout|connect ENOENT/i
 
 /** The codes of an error and of what caused it. */
-function codesOf(error: unknown): string[] {
+export function codesOf(error: unknown): string[] {
   if (!(error instanceof Error)) return []
   const { code, meta, cause } = error as Error & {
     code?: unknown
@@ -72,8 +88,9 @@ const types = {
 /** Statements are prepared under a name of their own, once on each connection; one that a deadlock has undone is repeated. */
 function createSql(pool: pg.Pool): Sql {
   const names = new Map<string, string>()
+  /** The same in every process: where a pooler hands on a connection, one name never stands for two statements. */
   const nameOf = (text: string) => {
-    const name = names.get(text) ?? `portcullis_${names.size}`
+    const name = names.get(text) ?? `portcullis_${createHash('sha256').update(text).digest('base64url')}`
     names.set(text, name)
     return name
   }
@@ -109,10 +126,10 @@ export function connectPostgres({ url, poolSize, log, onQuery }: PostgresOptions
     override query(...args: any[]): any {
       onQuery()
       const result = (super.query as (...all: unknown[]) => unknown)(...args)
-      // Back in the pool, a connection that is silent would keep the next ones waiting.
+      // Back in the pool, a connection that is silent would keep the next ones waiting, and one to a standby refuse them.
       if (result instanceof Promise)
         result.catch((error) => {
-          if (isSilence(error)) this.end().catch(() => {})
+          if (isSilence(error) || error.code === READ_ONLY) this.end().catch(() => {})
         })
       return result
     }
@@ -121,13 +138,12 @@ export function connectPostgres({ url, poolSize, log, onQuery }: PostgresOptions
     connectionString: url,
     max: poolSize,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
     query_timeout: ANSWER_TIMEOUT_MS,
-    lock_timeout: LOCK_TIMEOUT_MS,
-    idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
     application_name: 'portcullis',
     keepAlive: true,
     Client: CountingClient,
+    // Past the count: no request asks for it.
+    onConnect: (client) => Reflect.apply(query, client, [SETTINGS]),
   })
   // An idle connection that breaks is replaced by the next query; unheard, the event would end the process.
   pool.on('error', (error) => log.warn({ err: error }, 'An idle database connection was lost'))
@@ -154,7 +170,7 @@ export function connectPostgres({ url, poolSize, log, onQuery }: PostgresOptions
 
     isReachable: async (): Promise<boolean> => {
       try {
-        await pool.query({ text: 'SELECT 1', query_timeout: REACHABLE_MS } as pg.QueryConfig)
+        await pool.query({ text: EXPECT_WRITABLE, query_timeout: REACHABLE_MS } as pg.QueryConfig)
         return true
       } catch {
         return false

@@ -16,6 +16,8 @@ interface Deps {
 }
 
 const SCHEMA = 'jobs'
+/** Which a standby answers too. */
+const READING = /^\s*SELECT\b/i
 const POLL_SECONDS = 1
 /** What a clock begins may begin a little later. */
 const CLOCK_POLL_SECONDS = 15
@@ -52,7 +54,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     const succeeded = outage.attempt()
     try {
       const result = await execute(text, values)
-      succeeded()
+      if (!READING.test(text)) succeeded()
       return result
     } catch (error) {
       if (isOutage(error)) outage.failed(error)
@@ -144,7 +146,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     ...jobs,
     // Of every queue, those of the clock included.
     wake,
-    isRunning: () => isRunning,
+    isRunning: () => isRunning && !outage.isFailing(),
 
     /** Makes the queues. Call before anything is enqueued. */
     async prepare(): Promise<void> {

@@ -1,0 +1,13 @@
+/** What statements, and those who read their answers, rely on, whatever is usual in this database or for this role. */
+const RELIED_ON = {
+  datestyle: 'ISO',
+  timezone: 'UTC',
+  standard_conforming_strings: 'on',
+  default_transaction_isolation: 'read committed',
+}
+
+/** For the begin of a connection: as parameters of its start, poolers refuse most of it. */
+export const sessionSettings = (limits: Record<string, number>): string =>
+  Object.entries({ ...RELIED_ON, ...limits })
+    .map(([name, value]) => `SET ${name} = '${value}'`)
+    .join('; ')
