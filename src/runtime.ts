@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config } from './config.js'
 import { createBreachChecker } from './infra/breach-checker.js'
+import { rethrowIfItsFault } from './infra/database-problems.js'
 import { startEmbeddedPostgres } from './infra/embedded-postgres.js'
 import { openGeoLocator } from './infra/geo.js'
 import { createMailbox } from './infra/mailbox.js'
@@ -105,13 +106,7 @@ export const urlsOf = ({ urls, port }: Config, listensOn = () => port): Urls => 
   return { public: publicUrl, frontend: () => urls.frontend ?? publicUrl() }
 }
 
-/** The first to need the database says which setting it is about. */
-function rethrowNamed(error: Error & { code?: string }): never {
-  if (!isDatabaseUnavailable(error)) throw error
-  throw new Error(`The database of DATABASE_URL does not answer: ${error.message || error.code}`, { cause: error })
-}
-
-const applyTo = (url: string, log: Log) => applyMigrations({ url, directory: MIGRATIONS, log }).catch(rethrowNamed)
+const applyTo = (url: string, log: Log) => applyMigrations({ url, directory: MIGRATIONS, log })
 
 /** Brings the database up to date, and makes or reads nothing else, no key above all. Returns what it has applied. */
 export async function migrate({ database, dataDir }: Config, log: Log): Promise<string[]> {
@@ -182,8 +177,8 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
   begun(services.feed, (feed) => feed.stop())
   begun(services.detection, (detection) => detection.stop())
   begun(jobs, (each) => each.stop())
-  await jobs.prepare()
-  await services.signingKeys.prepare()
+  await jobs.prepare().catch(rethrowIfItsFault(url))
+  await services.signingKeys.prepare().catch(rethrowIfItsFault(url))
   metrics.watch('event_subscribers', 'Subscriptions that follow the audit log.', services.feed.subscribers)
 
   return {

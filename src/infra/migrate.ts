@@ -6,6 +6,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Log } from '../ports.js'
+import { inspectDatabase } from './database-inspection.js'
+import { rethrowIfItsFault, rethrowNamed } from './database-problems.js'
+import { sessionSettings } from './postgres-session.js'
 
 /** The advisory lock of Prisma's own engine: a deployment by the CLI and a starting server exclude each other. */
 const MIGRATION_LOCK = 72_707_369
@@ -61,7 +64,6 @@ export async function applyMigrations({ url, directory, log }: Target, patience 
   const client = new pg.Client({
     connectionString: url,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    lock_timeout: patience.lockMs,
     application_name: 'portcullis',
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
@@ -69,13 +71,20 @@ export async function applyMigrations({ url, directory, log }: Target, patience 
   // A lost connection also fails the statement that waits for it; unheard, the event would end the process.
   client.on('error', () => undefined)
   try {
-    await client.connect().catch(rethrowTimeout)
+    await client.connect().catch(rethrowTimeout).catch(rethrowNamed(url))
+    await inspectDatabase(client, url)
+    await client.query(sessionSettings({ lock_timeout: patience.lockMs }))
     await lock(client, log)
-    const pending = findPending(migrations, await readRecords(client))
-    for (const migration of pending) await applyWhenFree(client, migration, patience, log)
-    return pending.map(({ name }) => name)
+    try {
+      const pending = findPending(migrations, await readRecords(client))
+      for (const migration of pending) await applyWhenFree(client, migration, patience, log)
+      return pending.map(({ name }) => name)
+    } finally {
+      await unlock(client)
+    }
+  } catch (error) {
+    return rethrowIfItsFault(url)(error as Error)
   } finally {
-    // The lock ends with the connection.
     await client.end()
   }
 }
@@ -109,6 +118,11 @@ async function lock(client: pg.Client, log: Log): Promise<void> {
     if (isFirst) log.info({}, 'Another process migrates the database: this one waits for it')
     await sleep(MIGRATION_LOCK_RETRY_MS)
   }
+}
+
+/** It would end with the connection, but that is not ours to end where a pooler is in between. */
+async function unlock(client: pg.Client): Promise<void> {
+  await client.query('SELECT pg_advisory_unlock($1)', [MIGRATION_LOCK]).catch(() => undefined)
 }
 
 async function readRecords(client: pg.Client): Promise<MigrationRecord[]> {
