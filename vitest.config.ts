@@ -9,18 +9,28 @@ const needServer = readdirSync('test/security')
 
 /** What is long, and the same whatever servers there are, or runs the PostgreSQL from npm in any case. */
 const withNpmOnly = [
+  'api/configuration',
+  'api/configuration-values',
   'api/crash',
+  'api/handshakes',
   'api/mail',
+  'api/mail-pages',
   'api/shutdown',
+  'security/audit-chain',
   'security/audit-retention',
   'security/detection-of-attacks',
   'security/detection-of-sign-ins',
   'security/detection-runs',
+  'security/edge-costs',
   'security/explain',
   'security/fuzz',
   'security/fuzz-accepted',
+  'security/graphql-load',
+  'security/hostile-requests',
   'security/no-oracle',
   'security/pre-hijacking',
+  'security/slow-clients',
+  'security/socket-costs',
   'security/unread-answers',
 ].map((name) => `test/${name}.test.ts`)
 
