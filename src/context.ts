@@ -17,7 +17,9 @@ export interface TokenCookies {
 export interface Transport {
   /** The refresh token of the cookie, if there is one. */
   readonly refreshCookie: string | null
-  /** Throws CSRF_FAILED unless the request proves that it comes from a page of ours. */
+  /** Whether the request proves that it comes from a page of ours. */
+  hasCsrfProof(): boolean
+  /** Throws CSRF_FAILED without that proof. */
   assertCsrf(): void
   /**
    * Throws BAD_USER_INPUT where no cookie can be set, as over a WebSocket, and CSRF_FAILED where a page that is none of

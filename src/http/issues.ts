@@ -1,9 +1,11 @@
 // Where in the input of an operation GraphQL itself finds something wrong.
 import {
   type ArgumentNode,
+  type DefinitionNode,
   type DocumentNode,
   type GraphQLError,
   Kind,
+  type Location,
   type ObjectFieldNode,
   parse,
   type Source,
@@ -24,11 +26,13 @@ function documentOf(source: Source): DocumentNode {
   return document
 }
 
-/** The path within the arguments to where each variable of a document is used first. */
-const uses = new WeakMap<Source, ReadonlyMap<string, string[]>>()
-function usesOf(source: Source): ReadonlyMap<string, string[]> {
-  const known = uses.get(source)
-  if (known) return known
+/** The path within the arguments to where each variable of an operation is used first, there or in a fragment. */
+const uses = new WeakMap<DefinitionNode, ReadonlyMap<string, string[]>>()
+function usesOf({ source, start }: Location): ReadonlyMap<string, string[]> | undefined {
+  const { definitions } = documentOf(source)
+  const operation = definitions.find(({ loc }) => loc && loc.start <= start && loc.end > start)
+  const known = operation && uses.get(operation)
+  if (!operation || known) return known
   const found = new Map<string, string[]>()
   const path: string[] = []
   const step = {
@@ -39,7 +43,8 @@ function usesOf(source: Source): ReadonlyMap<string, string[]> {
       path.pop()
     },
   }
-  visit(documentOf(source), {
+  const fragments = definitions.filter(({ kind }) => kind === Kind.FRAGMENT_DEFINITION)
+  visit({ kind: Kind.DOCUMENT, definitions: [operation, ...fragments] } as DocumentNode, {
     VariableDefinition: () => false,
     Argument: step,
     ObjectField: step,
@@ -47,7 +52,7 @@ function usesOf(source: Source): ReadonlyMap<string, string[]> {
       if (!found.has(name.value)) found.set(name.value, [...path])
     },
   })
-  uses.set(source, found)
+  uses.set(operation, found)
   return found
 }
 
@@ -70,8 +75,8 @@ function pathOfLiteral({ nodes }: GraphQLError): string[] {
 /** The path within the arguments to what is wrong in a variable, e.g. `at "input.scope"`: they may name it otherwise. */
 function pathOfVariable({ nodes }: GraphQLError, variable: string, message: string): string[] {
   const [, within = ''] = / at "[^".[]+([.[][^"]*)"/.exec(message) ?? []
-  const { source } = nodes?.[0]?.loc ?? {}
-  const path = (source && usesOf(source).get(variable)) ?? [variable]
+  const { loc } = nodes?.[0] ?? {}
+  const path = (loc && usesOf(loc)?.get(variable)) ?? [variable]
   return [...path, ...within.split(/[.[\]]+/).filter(Boolean)]
 }
 

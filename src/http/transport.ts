@@ -27,8 +27,6 @@ export interface HttpTransport extends Transport {
   isForeign(): boolean
   /** Whether a form is one of ours: its hidden field holds the token of the CSRF cookie, and no other page has sent it. */
   isOwnForm(field: string | null): boolean
-  /** Whether the request proves that a page of ours sent it. */
-  hasCsrfProof(): boolean
 }
 
 type CookieName = 'refresh' | 'access' | 'csrf' | 'device'
@@ -176,6 +174,7 @@ export const createHttpTransport = (request: IncomingMessage, head: Head, settin
 /** What a WebSocket can do: it carries tokens in messages only. */
 export const createSocketTransport = (): Transport => ({
   refreshCookie: null,
+  hasCsrfProof: () => true,
   assertCsrf() {},
   assertCookies() {
     throw new BadInputError(['input', 'tokenDelivery'], 'A WebSocket sets no cookies; use BODY.')

@@ -50,14 +50,12 @@ export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) 
 
     isKnown: (device: KnownDevice, account: Account): boolean => seenAt(device, account) !== null,
 
-    /** The device, where an account that signs in by this name has done so. Asks no database: for limits. */
-    knownBy(cookie: string | null, identifier: string): string | null {
+    /** The id of the account of this name, where it has signed in on the device. Asks no database: for limits. */
+    accountKnownBy(cookie: string | null, identifier: string): string | null {
       const device = read(cookie)
       const names = device ? keys.all.map((key) => hidden(key, identifier)) : []
-      const isKnown = device?.accounts.some(
-        ([, at, ...own]) => isRecent(at) && own.some((name) => names.includes(name)),
-      )
-      return device && isKnown ? device.id : null
+      const known = device?.accounts.find(([, at, ...own]) => isRecent(at) && own.some((name) => names.includes(name)))
+      return known?.[0] ?? null
     },
 
     /** The cookie for a device where the account has just proven its password; null when the one it has will do. */

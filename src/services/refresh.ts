@@ -35,6 +35,9 @@ const FIND = `
   SELECT state, rotated_at AS "rotatedAt", sealed_successor AS "sealedSuccessor", session_id AS "sessionId"
   FROM refresh_tokens WHERE hash = $1::bytea`
 
+/** A page that signs out may have a token that another one has used just before. */
+const LEAVING_MS = 30_000
+
 interface StoredToken {
   state: RefreshTokenState
   rotatedAt: Date | null
@@ -150,7 +153,8 @@ export function createRefresh(deps: Deps) {
       if (current) await logOut(client, current)
       if (!token || !found || found.sessionId === current?.id) return
       const session = await records.freshSession(found.sessionId)
-      if (session && !(await isGood(token, found))) await endReused(client, token, session)
+      const isRecent = found.rotatedAt !== null && clock.now().getTime() - found.rotatedAt.getTime() < LEAVING_MS
+      if (session && !isRecent && !(await isGood(token, found))) await endReused(client, token, session)
       else await logOut(client, session)
     },
 

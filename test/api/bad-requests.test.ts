@@ -179,3 +179,14 @@ test('text is kept exactly as it came, whatever it looks like', async () => {
   const result = await ada.call(UpdateProfileDocument, { input: { firstName } })
   expect(result).toMatchObject({ __typename: 'UpdateProfileSuccess', user: { firstName } })
 })
+
+test('An issue leads into the operation that was to be executed, whatever others call their variables', async () => {
+  const query = `
+    query A($x: Int!) { sessions(first: $x) { edges { cursor } } }
+    mutation B($x: LoginInput!) { login(input: $x) { __typename } }`
+  const body = { query, operationName: 'B', variables: { x: { identifier: 'ada' } } }
+  const { errors } = await app.anonymous.post(JSON.stringify(body))
+  expect(errors.map(({ extensions }) => pathsOf(extensions.issues as { path: string[] }[]))).toEqual([
+    ['input.password'],
+  ])
+})

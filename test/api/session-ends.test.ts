@@ -57,6 +57,16 @@ describe('signing out', () => {
     expect(await app.eventsFrom(own)).toEqual(['LOGGED_OUT'])
   })
 
+  test('with a refresh token that another page has used just before is no reuse, grace period or not', async () => {
+    const server = await startApp({ env: { REFRESH_GRACE_PERIOD: '0s' } })
+    const ada = await server.newUser()
+    await ada.refreshed()
+    server.clock.advance('5s')
+    const headers = { origin: server.url.replace('127.0.0.1', 'localhost') }
+    const page = server.anonymous.with({ ...headers, cookie: `portcullis_refresh=${ada.refreshToken}` })
+    expect(await server.eventsFrom(await page.execute(LogoutDocument))).toEqual(['LOGGED_OUT'])
+  })
+
   test('with an access token that was tampered with ends nothing', async () => {
     const ada = await app.newUser()
     const [head, , signature] = ada.accessToken.split('.')

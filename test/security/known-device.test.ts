@@ -72,15 +72,17 @@ test.each([
   },
 )
 
-test('Guesses on a known device are limited as well', async () => {
+test('Guesses on known devices are limited as well, all devices of an account together', async () => {
   const ada = await app.newUser()
-  const cookie = cookieOf(await knownTo(ada))
+  const [cookie, another] = [cookieOf(await knownTo(ada)), cookieOf(await knownTo(ada))]
   const env = { RATE_LIMITS: '*=100000/1m;login=100/1m,3/1h', LOCKOUT_THRESHOLD: '100' }
   const server = await startApp({ env, beside: app })
   const known = server.anonymous.with({ cookie: `${NAME}=${encodeURIComponent(cookie)}` })
   expect(await fail(known, ada.email, 3)).toEqual(new Array(3).fill('InvalidCredentialsError'))
   const input = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' } as const
   expect((await known.refusal(LoginDocument, { input })).code).toBe('RATE_LIMITED')
+  const other = server.anonymous.with({ cookie: `${NAME}=${encodeURIComponent(another)}` })
+  expect((await other.refusal(LoginDocument, { input })).code).toBe('RATE_LIMITED')
 })
 
 test('The cookie is for the server alone and for a year; it comes with either delivery and outlives a logout', async () => {

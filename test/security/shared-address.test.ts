@@ -6,6 +6,7 @@ import {
   ChangePasswordDocument,
   CsrfTokenDocument,
   LogoutDocument,
+  MeDocument,
   RefreshDocument,
 } from '../support/generated/graphql.js'
 
@@ -74,6 +75,18 @@ test('Junk behind an old copy of a refresh token keeps nobody from signing out',
   for (let call = 0; call < 3; call += 1) await leave(thief, ada.refreshToken.slice(0, 24) + `${call}`.repeat(43))
   expectType(await leave(newAddress(), ada.refreshToken), 'LogoutSuccess')
   expectType(await renew(server, newAddress(), ada.refreshToken), 'InvalidRefreshTokenError')
+})
+
+test('An old access token beside a junk cookie, without the CSRF proof, keeps nobody from signing out', async () => {
+  const server = await startApp({ env: LEAVING })
+  const ada = await server.newUser()
+  const thief = from(server, newAddress()).with({
+    ...{ authorization: `Bearer ${ada.accessToken}`, cookie: 'portcullis_refresh=junk' },
+  })
+  for (let call = 0; call < 3; call += 1)
+    expect((await thief.refusal(LogoutDocument)).code).toBe(call < 2 ? 'CSRF_FAILED' : 'RATE_LIMITED')
+  expectType(await ada.call(LogoutDocument), 'LogoutSuccess')
+  expect(await ada.call(MeDocument)).toBeNull()
 })
 
 test.each([LEAVING.RATE_LIMITS, 'anonymous=2/1h;*=100000/1m'])(

@@ -48,16 +48,21 @@ interface Call {
 const refreshTokenOf = ({ args: { input }, context: { transport } }: Call): string | null =>
   input?.refreshToken ?? transport.refreshCookie
 
-/** The session of an access token that has expired, which may still leave. */
-async function leavingSession({ field, context }: Call): Promise<Session | null> {
-  const { accessToken, services } = context
-  return field === 'logout' && accessToken ? services.viewers.sessionToLeave(accessToken) : null
+/**
+ * Whose session ends. It is known by an access token that has expired, too; but not where the call will be refused for
+ * want of the CSRF proof: whoever has an old token could use up what its session needs to leave.
+ */
+async function leavingSession({ context }: Call): Promise<Session | null> {
+  const { viewer, accessToken, services, transport } = context
+  if (transport.refreshCookie && !transport.hasCsrfProof()) return null
+  return viewer?.session ?? (accessToken ? services.viewers.sessionToLeave(accessToken) : null)
 }
 
-/** Where a call comes from. A device that the account is known on is a place of its own: strangers at its address do not count. */
+/** Where a call comes from. The devices that an account is known on are a place for it: strangers at their addresses do not count. */
 function placeOf({ field, args: { input }, context: { services, transport, client } }: Call): string {
-  const device = field === 'login' ? services.devices.knownBy(transport.deviceCookie, input?.identifier ?? '') : null
-  return device ? `device ${device}` : client.addressKey
+  if (field !== 'login') return client.addressKey
+  const account = services.devices.accountKnownBy(transport.deviceCookie, input?.identifier ?? '')
+  return account ? `devices of ${account}` : client.addressKey
 }
 
 /** Who is calling, as a kind of limit sees it. Arguments are as sent: not validated yet. */
@@ -86,7 +91,7 @@ class AtomicStore extends Store {
   override async getForIdentity({ contextIdentity }: Identity): Promise<number[]> {
     const call = contextIdentity as unknown as Call
     const { services, viewer } = call.context
-    const session = viewer ? viewer.session : await leavingSession(call)
+    const session = call.field === 'logout' ? await leavingSession(call) : (viewer?.session ?? null)
     const verdict = await services.rateLimits.consume(call.field, {
       subjectOf: subjectsOf(call, session),
       isSignedIn: session !== null,
