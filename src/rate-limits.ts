@@ -41,6 +41,8 @@ export const defaultRateLimits = (isProduction: boolean): RateLimits => ({
   authenticated: [limit(isProduction ? 1000 : 10_000, '1h', 'user')],
 })
 
+/** A field that nobody may call can be meant, such as `register=0/1h`. */
+const GENERAL: ReadonlySet<string> = new Set(['*', 'anonymous', 'authenticated'])
 const LONGEST_WINDOW = '36500d'
 const ENTRY = /^([A-Za-z*]+)\s*=\s*(\d+\/\d+(?:ms|s|m|h|d)(?:,\d+\/\d+(?:ms|s|m|h|d))*)$/
 
@@ -50,7 +52,8 @@ function problemOf(entry: string, defaults: RateLimits): string | null {
   if (!name || !rules) return `cannot read "${entry}"; write it as login=5/1m,25/1h`
   if (name !== '*' && !Object.hasOwn(defaults, name)) return `there is no limit named "${name}"`
   const pairs = rules.split(',').map((rule) => rule.split('/') as [string, StringValue])
-  if (pairs.some(([max]) => Number(max) < 1)) return `"${entry}" would refuse everybody: write 1 or more`
+  if (GENERAL.has(name) && pairs.some(([max]) => Number(max) < 1))
+    return `"${entry}" would refuse everybody: write 1 or more`
   if (pairs.some(([, window]) => ms(window) < 1 || ms(window) > ms(LONGEST_WINDOW)))
     return `the window of "${entry}" is no time at all, or longer than ${LONGEST_WINDOW}`
   return null

@@ -35,7 +35,7 @@ function databaseProblem(url: string | undefined): string | null {
     const { host, ssl = false } = parse(url)
     if (isLocalHost(host || process.env.PGHOST || '')) return null
     if (ssl !== true && typeof ssl !== 'object') return 'DATABASE_URL leaves the machine without sslmode=verify-full'
-    const isVerified = ssl === true || ssl.rejectUnauthorized !== false
+    const isVerified = ssl === true || (ssl.rejectUnauthorized !== false && !('checkServerIdentity' in ssl))
     return isVerified ? null : 'DATABASE_URL takes whoever answers for the database: use sslmode=verify-full'
   } catch (error) {
     return `DATABASE_URL cannot be read: ${(error as Error).message}`
@@ -207,7 +207,8 @@ export const CHECKS: readonly Check[] = [
     problemsOf: ({ rateLimits, lockout }) => [
       !rateLimits && 'RATE_LIMITS is off',
       ...(rateLimits ? SENSITIVE.filter((field) => isLenient(rateLimits, field)) : []).map(
-        (field) => `RATE_LIMITS allows ${LENIENT} times as many calls of ${field} as the default, or more`,
+        (field) =>
+          `RATE_LIMITS allows ${LENIENT} times as many calls of ${field} as the default, or more: is a limit missing?`,
       ),
       lockout.threshold > 100 && 'LOCKOUT_THRESHOLD is over 100: NIST SP 800-63B allows no more failures',
       lockout.durationMs < MINUTE_MS && 'LOCKOUT_DURATION is under a minute',

@@ -6,8 +6,12 @@ const RELIED_ON = {
   default_transaction_isolation: 'read committed',
 }
 
+/** From PostgreSQL 17 on there is one more, which ends migrations. */
+const NO_TRANSACTION_TIMEOUT = `SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'`
+
 /** For the begin of a connection: as parameters of its start, poolers refuse most of it. */
 export const sessionSettings = (limits: Record<string, number>): string =>
   Object.entries({ ...RELIED_ON, ...limits })
     .map(([name, value]) => `SET ${name} = '${value}'`)
+    .concat(NO_TRANSACTION_TIMEOUT)
     .join('; ')

@@ -145,6 +145,8 @@ export function connectPostgres({ url, poolSize, log, onQuery }: PostgresOptions
     // Past the count: no request asks for it.
     onConnect: (client) => Reflect.apply(query, client, [SETTINGS]),
   })
+  // One that breaks while it is handed from one to the next has no other listener. Whoever uses it hears by his statement.
+  pool.on('connect', (client) => client.on('error', () => undefined))
   // An idle connection that breaks is replaced by the next query; unheard, the event would end the process.
   pool.on('error', (error) => log.warn({ err: error }, 'An idle database connection was lost'))
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool) })

@@ -32,6 +32,7 @@ export const TOGETHER = { cache: false, maxBatchSize: 64, batchScheduleFn: setIm
 
 const COMMAND_TIMEOUT_MS = 250
 const PAUSE_AFTER_FAILURE_MS = 500
+const CONFIRM_MS = 1000
 const PROBE_KEY = 'portcullis:health'
 
 /**
@@ -97,11 +98,12 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
   let isProbing = false
   let pausedUntil = 0
   let isClosed = false
+  let confirmation: NodeJS.Timeout | undefined
 
   client.on('error', outageLog.down)
   client.on('ready', () => {
     failedPatienceMs = 0
-    void isReachable().then((takesWrites) => takesWrites && outageLog.up())
+    void confirm()
     for (const listener of listeners) listener()
   })
   client.on('close', () => {
@@ -124,6 +126,13 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
       if (isReply(error)) outageLog.refused(error)
       return false
     }
+  }
+
+  /** A server that is there takes no writes, perhaps, until it is promoted or has memory again. */
+  async function confirm(): Promise<void> {
+    clearTimeout(confirmation)
+    if (await isReachable()) return outageLog.up()
+    if (client.status === 'ready' && !isClosed) confirmation = setTimeout(confirm, CONFIRM_MS).unref()
   }
 
   const mayTry = (isPatient: boolean) =>

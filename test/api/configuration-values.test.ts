@@ -64,11 +64,14 @@ test('All that is wrong with limits and with rules is told together', () => {
   ])
 })
 
-test.each([['login=0/1m'], ['login=5/1m,0/1h'], ['*=00/1m']])('No limit refuses everybody, as %s would', (entry) => {
-  expect(problemsOf({ RATE_LIMITS: entry })).toEqual([
-    `RATE_LIMITS: "${entry}" would refuse everybody: write 1 or more`,
-  ])
-})
+test.each([['anonymous=0/1m'], ['authenticated=5/1m,0/1h'], ['*=00/1m']])(
+  'No limit refuses everybody, as %s would',
+  (entry) => {
+    expect(problemsOf({ RATE_LIMITS: entry })).toEqual([
+      `RATE_LIMITS: "${entry}" would refuse everybody: write 1 or more`,
+    ])
+  },
+)
 
 test.each([
   ...['redis://127.0.0.1/abc', 'redis://127.0.0.1/1/', 'redis://127.0.0.1/1.5', 'rediss://127.0.0.1/?db=abc'],

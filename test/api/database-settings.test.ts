@@ -1,8 +1,10 @@
 import { expect, onTestFinished, test } from 'vitest'
+import { connectPostgres } from '../../src/infra/postgres.js'
 import { startApp } from '../support/app.js'
 import { openDatabase } from '../support/database.js'
 import { eventually } from '../support/eventually.js'
 import { createInstallation } from '../support/installation.js'
+import { createTestLog } from '../support/log.js'
 import { metric } from '../support/metrics.js'
 
 /** Of the database, for every connection that is opened from now on. */
@@ -56,4 +58,15 @@ test('A database that takes no writes any more is away, and is back with new con
   expect((await ada.post(JSON.stringify({ query: logOutEverywhere }))).status).toBe(200)
   expect([linesWith('The job queue failed'), linesWith('The job queue works again')]).toEqual([1, 1])
   app.log.hush(/The job queue failed/)
+})
+
+test('A connection that the database ends while it is handed on ends no process', async () => {
+  const installation = await createInstallation()
+  onTestFinished(installation.remove)
+  const db = connectPostgres({ url: installation.databaseUrl, poolSize: 1, log: createTestLog(), onQuery: () => {} })
+  onTestFinished(db.close)
+  const client = await db.pool.connect()
+  client.emit('error', new Error('terminating connection due to administrator command'))
+  client.release(true)
+  expect(await db.isReachable()).toBe(true)
 })

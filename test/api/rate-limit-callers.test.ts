@@ -224,3 +224,9 @@ describe('the same limit holds', () => {
     await stream.ended
   })
 })
+
+test('A limit of none closes a field to everybody', async () => {
+  const { anonymous } = await startApp({ env: { RATE_LIMITS: '*=100000/1m;checkPassword=0/1h' } })
+  const refused = await anonymous.refusal('mutation { checkPassword(input: { password: "x" }) { __typename } }')
+  expect(refused).toMatchObject({ code: 'RATE_LIMITED', extensions: { limit: 0, remaining: 0, retryAfter: 3600 } })
+})

@@ -33,6 +33,7 @@ test.each([
   ['TLS to the database', { DATABASE_URL: `${DATABASE}?ssl=true&ssl=false` }],
   ['TLS to the database', { DATABASE_URL: `${DATABASE}?sslmode=verify-full&sslmode=disable` }],
   ['TLS to the database', { DATABASE_URL: `${DATABASE}?sslmode=no-verify` }],
+  ['TLS to the database', { DATABASE_URL: `${DATABASE}?sslmode=require&sslrootcert=package.json&uselibpqcompat=true` }],
   ['TLS to the database', { DATABASE_URL: `${DATABASE}?sslmode=require&uselibpqcompat=true` }],
   ['TLS to the database', { DATABASE_URL: `${DATABASE}?application_name=sslmode=require` }],
   ['TLS to the database', { DATABASE_URL: `${DATABASE}?sslmode=verify-full&sslrootcert=/nowhere` }],

@@ -187,7 +187,12 @@ describe.skipIf(!hasRedis)('The connection to Redis', () => {
     await redis.admin.config('SET', 'maxmemory', '1')
     expect(await connection.isReachable()).toBe(false)
     expect(lines.join()).toContain('refused a command')
+    await redis.admin.client('KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+    await vi.waitFor(() => expect(lines.join()).toContain('not reachable'), WAIT)
+    await vi.waitFor(() => expect(connection.client.status).toBe('ready'), WAIT)
+    expect(lines.join()).not.toContain('reachable again')
     await redis.admin.config('SET', 'maxmemory', '0')
+    await vi.waitFor(() => expect(lines.join()).toContain('reachable again'), WAIT)
     await ready(connection)
   })
 
