@@ -28,7 +28,7 @@ test('A field of a variable that does not exist is told without the values besid
   expect(errors).toMatchObject([
     {
       message: 'Variable "$input" got invalid value; Field "zzz" is not defined by type "LoginInput".',
-      extensions: { code: 'BAD_USER_INPUT', issues: [{ path: ['input'] }] },
+      extensions: { code: 'BAD_USER_INPUT', issues: [{ path: ['input', 'zzz'] }] },
     },
   ])
   expect(JSON.stringify(errors)).not.toContain('amber-kettle')
