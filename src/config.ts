@@ -131,11 +131,11 @@ export function loadConfig(environment: Record<string, string | undefined>) {
   // What cannot be read counts as not given, so that the rest is looked at as well.
   const env = parsed.data ?? schema.parse(Object.fromEntries(given.filter(([name]) => !misread.has(name))))
   const isProduction = env.NODE_ENV === 'production'
-  const limits = parseRateLimits(env.RATE_LIMITS ?? '', defaultRateLimits(isProduction))
+  const rateLimits = parseRateLimits(env.RATE_LIMITS ?? '', defaultRateLimits(isProduction))
   const detection = parseDetectionRules(env.DETECTION_RULES ?? '')
   const problems = [
     ...(isProduction ? productionProblems(env) : []),
-    ...limits.problems.map((problem) => `RATE_LIMITS: ${problem}`),
+    ...rateLimits.problems.map((problem) => `RATE_LIMITS: ${problem}`),
     ...detection.problems.map((problem) => `DETECTION_RULES: ${problem}`),
     ...combinationProblems(env),
   ]
@@ -203,7 +203,7 @@ export function loadConfig(environment: Record<string, string | undefined>) {
     },
     lockout: { threshold: env.LOCKOUT_THRESHOLD, durationMs: env.LOCKOUT_DURATION },
     /** Null: no limits. */
-    rateLimits: limits.limits,
+    rateLimits: rateLimits.limits,
     /** The rules that are on. */
     detection: detection.thresholds,
     audit: {
