@@ -21,13 +21,16 @@ import { createRedisBus } from './infra/redis-bus.js'
 import { createRedisCache } from './infra/redis-cache.js'
 import { createRedisRateLimitStore } from './infra/redis-rate-limits.js'
 import { createJobs } from './jobs/index.js'
-import type { BreachChecker, Cache, Clock, Log } from './ports.js'
+import type { BreachChecker, Cache, Clock, Log, PasswordEstimator } from './ports.js'
 import { createServices } from './services/index.js'
 
 /** What a test may put in place of the real thing. */
 export interface Replacements {
   clock?: Clock
   breaches?: BreachChecker
+  /** Threads that several servers of one process share; whoever gives them ends them. */
+  hasher?: ReturnType<typeof createPasswordHasher>
+  estimator?: PasswordEstimator
   /** Prefix of every key and channel in Redis; several installations may share one. */
   redisPrefix?: string
 }
@@ -145,8 +148,8 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
   const redis = config.redisUrls ? begun(connectRedis(config.redisUrls, log), (each) => each.close()) : null
   const prefix = replacements.redisPrefix ?? 'portcullis:'
   const { closeBus, ...adapters } = begun(adaptersOf(redis, prefix, log, metrics.cacheRead), (all) => all.closeBus())
-  const hasher = begun(createPasswordHasher(config.hashing), (each) => each.close())
-  const estimator = begun(createPasswordEstimator(), (each) => each.close())
+  const hasher = replacements.hasher ?? begun(createPasswordHasher(config.hashing), (each) => each.close())
+  const estimator = replacements.estimator ?? begun(createPasswordEstimator(), (each) => each.close())
   metrics.watch('hash_queue_depth', 'Passwords that wait to be hashed.', hasher.depth)
 
   const applied = await applyTo(url, log)

@@ -4,6 +4,7 @@ import { decodeProtectedHeader } from 'jose'
 import { AUDIT_BREAKS } from '../audit-events.js'
 import { AUDIT_STATEMENT } from '../services/audit-checkpoints.js'
 import type { Anchor, Verification } from '../services/audit-verification.js'
+import type { Host } from './host.js'
 import { withInstallation } from './installation.js'
 import { examples, print } from './output.js'
 
@@ -92,11 +93,11 @@ function assertInLog({ from, to }: Positions, { from: first, end, broken }: Veri
 }
 
 /** Says how far it is, where somebody is looking. */
-const reportProgress = (events: number) => {
-  if (process.stderr.isTTY) process.stderr.write(`\r${events} events`)
+const reportProgress = ({ stderr }: Host, events: number) => {
+  if (stderr.isTTY) stderr.write(`\r${events} events`)
 }
 
-export function addVerifyCommand(audit: Command): void {
+export function addVerifyCommand(audit: Command, host: Host): void {
   audit
     .command('verify')
     .description('prove that no event was changed or removed; exit status 1, and the first broken position, otherwise')
@@ -113,18 +114,18 @@ export function addVerifyCommand(audit: Command): void {
     )
     .action(async (range: Positions & { anchors?: Anchor[] }, command: Command) => {
       if (range.from && range.to && range.from > range.to) throw new Error('--from must not be after --to')
-      const result = await withInstallation(async ({ services }) => {
+      const result = await withInstallation(host, async ({ services }) => {
         await services.audit.seal()
-        return services.verifyAudit({ ...range, onProgress: reportProgress })
+        return services.verifyAudit({ ...range, onProgress: (events) => reportProgress(host, events) })
       })
-      if (process.stderr.isTTY) process.stderr.write('\n')
+      if (host.stderr.isTTY) host.stderr.write('\n')
       assertInLog(range, result)
-      print(command, toJson(result), describe(result, range.anchors))
-      if (result.broken || (range.anchors && result.anchors === 0)) process.exitCode = 1
+      print(host, command, toJson(result), describe(result, range.anchors))
+      if (result.broken || (range.anchors && result.anchors === 0)) host.exitCode = 1
     })
 }
 
-export function addEraseCommand(audit: Command): void {
+export function addEraseCommand(audit: Command, host: Host): void {
   audit
     .command('erase')
     .description(
@@ -133,11 +134,11 @@ export function addEraseCommand(audit: Command): void {
     .argument('<account>', 'e-mail address, username or id')
     .addHelpText('after', examples('audit erase ada@example.com'))
     .action(async (account: string, _options, command: Command) => {
-      const erased = await withInstallation(async ({ services }, operator) => {
+      const erased = await withInstallation(host, async ({ services }, operator) => {
         // The events of an account outlive it.
         const id = UUID.test(account) ? account : (await services.administration.find(account)).id
         return services.audit.erase(operator, id)
       })
-      print(command, { erased }, `Events that were erased: ${erased}.`)
+      print(host, command, { erased }, `Events that were erased: ${erased}.`)
     })
 }

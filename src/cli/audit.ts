@@ -10,6 +10,7 @@ import ms, { type StringValue } from 'ms'
 import { z } from 'zod'
 import type { AuditPage, AuditScan } from '../services/audit-pages.js'
 import { addEraseCommand, addVerifyCommand } from './audit-chain.js'
+import type { Host } from './host.js'
 import { withInstallation } from './installation.js'
 import { examples, print } from './output.js'
 
@@ -77,8 +78,11 @@ function moment(value: string): Date {
 }
 
 /** Shows on a terminal how far it is, unless the events themselves are shown there. */
-function startProgress(positions: number, isToFile: boolean): { advance(passed: number): void; stop(): void } {
-  const { stdout, stderr } = process
+function startProgress(
+  { stdout, stderr }: Host,
+  positions: number,
+  isToFile: boolean,
+): { advance(passed: number): void; stop(): void } {
   if (!stderr.isTTY || (stdout.isTTY && !isToFile)) return { advance: () => {}, stop: () => {} }
   const bar = new SingleBar({ format: '{bar} {percentage}% | {eta_formatted} left', stream: stderr })
   bar.start(positions, 0)
@@ -89,8 +93,13 @@ function startProgress(positions: number, isToFile: boolean): { advance(passed: 
 const isClosedPipe = (error: unknown) => (error as { code?: unknown }).code === 'EPIPE'
 
 /** Writes the events, a page at a time, no faster than they are taken. Returns how many. */
-async function write(scan: AuditScan, { head, page }: Format, file: FileHandle | undefined): Promise<number> {
-  const progress = startProgress(scan.positions, file !== undefined)
+async function write(
+  host: Host,
+  scan: AuditScan,
+  { head, page }: Format,
+  file: FileHandle | undefined,
+): Promise<number> {
+  const progress = startProgress(host, scan.positions, file !== undefined)
   let count = 0
   async function* texts() {
     yield head
@@ -101,7 +110,7 @@ async function write(scan: AuditScan, { head, page }: Format, file: FileHandle |
     }
   }
   try {
-    await pipeline(texts, file?.createWriteStream() ?? process.stdout, { end: file !== undefined })
+    await pipeline(texts, file?.createWriteStream() ?? host.stdout, { end: file !== undefined })
   } catch (error) {
     if (file || !isClosedPipe(error)) throw error
   } finally {
@@ -150,16 +159,16 @@ async function withNewFile<T>(path: string, work: (file: FileHandle) => Promise<
   }
 }
 
-async function exportEvents({ format, since, until }: ExportOptions, file?: FileHandle): Promise<number> {
-  return withInstallation(async ({ services: { audit } }) => {
+async function exportEvents(host: Host, { format, since, until }: ExportOptions, file?: FileHandle): Promise<number> {
+  return withInstallation(host, async ({ services: { audit } }) => {
     // Everything that was committed before is included, and nothing that happens meanwhile.
     await audit.seal()
     const scan = await audit.scan({ from: since, to: until }, (await audit.bounds()).head, PAGE)
-    return write(scan, FORMATS[format], file)
+    return write(host, scan, FORMATS[format], file)
   })
 }
 
-function addExportCommand(audit: Command): void {
+function addExportCommand(audit: Command, host: Host): void {
   audit
     .command('export')
     .description('write the events of a time, oldest first; it holds personal data, but no secrets')
@@ -181,16 +190,16 @@ function addExportCommand(audit: Command): void {
     .action(async (options: ExportOptions, command: Command) => {
       const { since, until, output } = options
       if (until && since >= until) throw new Error('--since must be before --until')
-      const work = (file?: FileHandle) => exportEvents(options, file)
+      const work = (file?: FileHandle) => exportEvents(host, options, file)
       const events = await (output === undefined ? work() : withNewFile(output, work))
-      if (output === undefined) console.error(`Exported ${events} events.`)
-      else print(command, { events, output }, `Exported ${events} events to ${output}.`)
+      if (output === undefined) host.stderr.write(`Exported ${events} events.\n`)
+      else print(host, command, { events, output }, `Exported ${events} events to ${output}.`)
     })
 }
 
-export function addAuditCommands(program: Command): void {
+export function addAuditCommands(program: Command, host: Host): void {
   const audit = program.command('audit').description('the audit log')
-  addExportCommand(audit)
-  addVerifyCommand(audit)
-  addEraseCommand(audit)
+  addExportCommand(audit, host)
+  addVerifyCommand(audit, host)
+  addEraseCommand(audit, host)
 }

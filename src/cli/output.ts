@@ -1,18 +1,19 @@
 import type { Command } from 'commander'
 import { safeMessageOf } from '../infra/log.js'
+import type { Host } from './host.js'
 
 /** Ends the help of a command with lines that can be copied. */
 export const examples = (...lines: string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ npm run ${line.includes('--json') ? '--silent ' : ''}cli -- ${line}`).join('\n')}`
 
 /** Prints a result: as JSON with --json, else as the text. */
-export function print(command: Command, result: unknown, text: string): void {
+export function print(host: Host, command: Command, result: unknown, text: string): void {
   const { json } = command.optsWithGlobals<{ json?: boolean }>()
-  process.stdout.on('error', ({ message }) => {
-    process.stderr.write(`The command has done its work, but what it says could not be printed: ${message}\n`)
-    process.exitCode = 1
+  host.stdout.on('error', ({ message }) => {
+    host.stderr.write(`The command has done its work, but what it says could not be printed: ${message}\n`)
+    host.exitCode = 1
   })
-  process.stdout.write(`${json ? JSON.stringify(result, null, 2) : text}\n`)
+  host.stdout.write(`${json ? JSON.stringify(result, null, 2) : text}\n`)
 }
 
 /** Columns as wide as their longest cell. */

@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import type { ZodType } from 'zod'
 import * as shapes from '../schema/shapes.js'
 import type { UserRecord } from '../services/records.js'
+import type { Host } from './host.js'
 import { withInstallation } from './installation.js'
 import { examples, print, table } from './output.js'
 
@@ -32,8 +33,8 @@ function generatePassword(minLength: number): string {
   }
 }
 
-async function readLine(): Promise<string> {
-  for await (const line of createInterface({ input: process.stdin })) {
+async function readLine({ stdin }: Host): Promise<string> {
+  for await (const line of createInterface({ input: stdin })) {
     if (line.includes('\uFFFD')) throw new Error('The password on standard input is not in UTF-8')
     return line
   }
@@ -56,7 +57,7 @@ interface CreateOptions {
   passwordStdin?: boolean
 }
 
-function addCreateCommand(user: Command): void {
+function addCreateCommand(user: Command, host: Host): void {
   user
     .command('create')
     .description(
@@ -74,8 +75,8 @@ function addCreateCommand(user: Command): void {
       ),
     )
     .action(async ({ email, username, role, passwordStdin }: CreateOptions, command: Command) => {
-      const given = passwordStdin ? await readLine() : null
-      const { created, password } = await withInstallation(async ({ config, services }, operator) => {
+      const given = passwordStdin ? await readLine(host) : null
+      const { created, password } = await withInstallation(host, async ({ config, services }, operator) => {
         const password = given ?? generatePassword(config.passwords.minLength)
         const account = { email, username: username ?? null, roleName: role, password }
         return { created: await services.administration.create(operator, account), password }
@@ -83,28 +84,29 @@ function addCreateCommand(user: Command): void {
       const secret = given === null ? { password } : {}
       const lines = [`Created ${created.email} (${created.roleName}), id ${created.id}.`]
       if (given === null) lines.push(`Password: ${password}`)
-      print(command, { user: show(created), ...secret }, lines.join('\n'))
+      print(host, command, { user: show(created), ...secret }, lines.join('\n'))
     })
 }
 
 const authorizes =
-  (change: 'grant' | 'revoke') => async (account: string, name: string, _options: unknown, command: Command) => {
-    const user = await withInstallation(({ services }, operator) =>
+  (host: Host, change: 'grant' | 'revoke') =>
+  async (account: string, name: string, _options: unknown, command: Command) => {
+    const user = await withInstallation(host, ({ services }, operator) =>
       services.administration[change](operator, account, name),
     )
     const { role, permissions } = show(user)
     const text = `${user.email} has the role ${role} and the permissions: ${permissions.join(', ') || 'none'}.`
-    print(command, { user: show(user) }, text)
+    print(host, command, { user: show(user) }, text)
   }
 
-function addChangeCommands(user: Command): void {
+function addChangeCommands(user: Command, host: Host): void {
   user
     .command('grant')
     .description('give a role, or a single permission beyond the role')
     .argument('<account>', ACCOUNT)
     .argument('<name>', 'role or permission')
     .addHelpText('after', examples('user grant ada@example.com admin', 'user grant ada@example.com audit:read'))
-    .action(authorizes('grant'))
+    .action(authorizes(host, 'grant'))
 
   user
     .command('revoke')
@@ -112,7 +114,7 @@ function addChangeCommands(user: Command): void {
     .argument('<account>', ACCOUNT)
     .argument('<permission>', 'permission')
     .addHelpText('after', examples('user revoke ada@example.com audit:read'))
-    .action(authorizes('revoke'))
+    .action(authorizes(host, 'revoke'))
 
   user
     .command('unlock')
@@ -120,10 +122,10 @@ function addChangeCommands(user: Command): void {
     .argument('<account>', ACCOUNT)
     .addHelpText('after', examples('user unlock ada@example.com'))
     .action(async (account: string, _options, command: Command) => {
-      const wasLocked = await withInstallation(({ services }, operator) =>
+      const wasLocked = await withInstallation(host, ({ services }, operator) =>
         services.administration.unlock(operator, account),
       )
-      print(command, { wasLocked }, wasLocked ? 'The account was unlocked.' : 'The account was not locked.')
+      print(host, command, { wasLocked }, wasLocked ? 'The account was unlocked.' : 'The account was not locked.')
     })
 
   user
@@ -132,11 +134,11 @@ function addChangeCommands(user: Command): void {
     .argument('<account>', ACCOUNT)
     .addHelpText('after', examples('user deactivate ada@example.com'))
     .action(async (account: string, _options, command: Command) => {
-      const result = await withInstallation(({ services }, operator) =>
+      const result = await withInstallation(host, ({ services }, operator) =>
         services.administration.deactivate(operator, account),
       )
       const done = result.wasActive ? 'The account was deactivated.' : 'The account was deactivated before.'
-      print(command, result, `${done} Sessions that were ended: ${result.endedSessions}.`)
+      print(host, command, result, `${done} Sessions that were ended: ${result.endedSessions}.`)
     })
 
   user
@@ -145,10 +147,10 @@ function addChangeCommands(user: Command): void {
     .argument('<account>', ACCOUNT)
     .addHelpText('after', examples('user activate ada@example.com'))
     .action(async (account: string, _options, command: Command) => {
-      const wasActive = await withInstallation(({ services }, operator) =>
+      const wasActive = await withInstallation(host, ({ services }, operator) =>
         services.administration.activate(operator, account),
       )
-      print(command, { wasActive }, wasActive ? 'The account was active before.' : 'The account was activated.')
+      print(host, command, { wasActive }, wasActive ? 'The account was active before.' : 'The account was activated.')
     })
 }
 
@@ -165,26 +167,26 @@ function stateOf({ isActive, emailVerifiedAt, pendingUntil }: Listed): string {
   return emailVerifiedAt ? 'active' : 'unverified'
 }
 
-function addListCommand(user: Command): void {
+function addListCommand(user: Command, host: Host): void {
   user
     .command('list')
     .description('list accounts, and registrations that wait for their verification, newest first')
     .option('--limit <count>', 'how many', count, 100)
     .addHelpText('after', examples('user list', 'user list --limit 1000 --json'))
     .action(async ({ limit }: { limit: number }, command: Command) => {
-      const users = await withInstallation(({ services }) => services.administration.list(limit))
+      const users = await withInstallation(host, ({ services }) => services.administration.list(limit))
       const rows = users.map((user) => [
         ...[user.id, user.email, user.username ?? '-', user.roleName, stateOf(user)],
         user.lastLoginAt?.toISOString() ?? 'never',
       ])
       const list = users.map(({ roleName, ...rest }) => ({ ...rest, role: roleName }))
-      print(command, { users: list }, table(['ID', 'E-MAIL', 'USERNAME', 'ROLE', 'STATE', 'LAST LOGIN'], rows))
+      print(host, command, { users: list }, table(['ID', 'E-MAIL', 'USERNAME', 'ROLE', 'STATE', 'LAST LOGIN'], rows))
     })
 }
 
-export function addUserCommands(program: Command): void {
+export function addUserCommands(program: Command, host: Host): void {
   const user = program.command('user').description('accounts')
-  addCreateCommand(user)
-  addChangeCommands(user)
-  addListCommand(user)
+  addCreateCommand(user, host)
+  addChangeCommands(user, host)
+  addListCommand(user, host)
 }

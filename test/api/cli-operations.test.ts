@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
-import { runCli } from '../support/cli.js'
+import { runCli, spawnCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
 import { eventually } from '../support/eventually.js'
@@ -35,6 +35,15 @@ test.each([
   expect(stdout).toContain(`Usage: portcullis ${command} [options]`)
   expect(stdout).toContain('--json')
   expect(stdout).toMatch(new RegExp(`^Examples:\n  \\$ npm run (--silent )?cli -- ${command}`, 'm'))
+})
+
+test.each([
+  ['--help', 0, { stdout: expect.stringContaining('Usage: portcullis'), stderr: '' }],
+  ['user', 1, { stdout: '', stderr: expect.stringContaining('Usage: portcullis user') }],
+  ['user lists', 1, { stdout: '', stderr: expect.stringContaining("unknown command 'lists'") }],
+  ['keys revoke', 1, { stdout: '', stderr: expect.stringContaining("missing required argument 'kid'") }],
+])('`portcullis %s` ends with the status %i', async (command, code, output) => {
+  expect(await spawnCli('', {}, ...command.split(' '))).toEqual({ code, ...output })
 })
 
 test('`user list` shows accounts, newest first, and nothing that is secret', async () => {
@@ -94,8 +103,8 @@ test('`migrate` needs no SECRET_KEY, and makes no key that the servers could not
 
 test('`migrate` of an embedded database leaves one that is up to date, and no keys', async () => {
   const env = { DATA_DIR: makeDataDir(), SECRET_KEY: '' }
-  expect(await runCli(env, 'migrate')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Applied:\n/) })
-  const again = await runCli(env, 'migrate', '--json')
+  expect(await spawnCli('', env, 'migrate')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Applied:\n/) })
+  const again = await spawnCli('', env, 'migrate', '--json')
   expect({ ...again, stdout: JSON.parse(again.stdout) }).toEqual({ code: 0, stdout: { applied: [] }, stderr: '' })
   expect(existsSync(`${env.DATA_DIR}/secret.key`)).toBe(false)
 })
@@ -146,8 +155,8 @@ test('`maintenance flush` removes what has expired, says how much of each kind, 
 
 test('A command says when there is no installation yet where it looks, and makes one', async () => {
   const env = { DATA_DIR: `${makeDataDir()}/new` }
-  const first = await runCli(env, 'user', 'list', '--json')
+  const first = await spawnCli('', env, 'user', 'list', '--json')
   expect(first).toMatchObject({ code: 0, stdout: expect.stringContaining('"users": []') })
   expect(first.stderr).toContain(`There is nothing in ${env.DATA_DIR}`)
-  expect((await runCli(env, 'user', 'list', '--json')).stderr).not.toContain('There is nothing')
+  expect((await spawnCli('', env, 'user', 'list', '--json')).stderr).not.toContain('There is nothing')
 })

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { PASSWORD, startApp } from '../support/app.js'
-import { feedCli, runCli } from '../support/cli.js'
+import { feedCli, runCli, spawnCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
 import { lockDatabase } from '../support/database-lock.js'
@@ -68,8 +68,9 @@ describe('`user create`', () => {
   })
 
   test('with --password-stdin takes the first line, and prints no password', async () => {
-    const named = ['create', '--email', 'mary@example.com', '--username', 'mary', '--password-stdin']
-    const created = await userJson(named, `${PASSWORD}\nnot this line\n`)
+    const named = ['--email', 'mary@example.com', '--username', 'mary', '--password-stdin', '--json']
+    const printed = await spawnCli(`${PASSWORD}\nnot this line\n`, settings, 'user', 'create', ...named)
+    const created = JSON.parse(printed.stdout)
     const account = { email: 'mary@example.com', username: 'mary', role: 'user', permissions: [], isActive: true }
     expect(created).toEqual({ user: { ...account, id: uuid } })
     expectType(await logIn('mary'), 'LoginSuccess')

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
-import { runCli } from '../support/cli.js'
+import { spawnCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
 import { lockDatabase } from '../support/database-lock.js'
@@ -172,7 +172,7 @@ test('A signing key of another SECRET_KEY does not keep a server from verifying 
 test.skipIf(!hasRedis)('The command line ends when the database is away, also with a Redis', async () => {
   const redis = await startRedis()
   const DATABASE_URL = `postgresql://postgres@127.0.0.1:${await freePort()}/none`
-  const { code, stderr } = await runCli({ DATABASE_URL, REDIS_URL: redis.url }, 'user', 'list')
+  const { code, stderr } = await spawnCli('', { DATABASE_URL, REDIS_URL: redis.url }, 'user', 'list')
   expect(code).toBe(1)
   expect(stderr).toContain('ECONNREFUSED')
 })

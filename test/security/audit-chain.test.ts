@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { PASSWORD, startApp, type TestApp } from '../support/app.js'
 import { runCli } from '../support/cli.js'
 import { openDatabase } from '../support/database.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
 import { AuditChainDocument, LoginDocument, UpdateProfileDocument } from '../support/generated/graphql.js'
 import { compact, stealKey } from '../support/signing.js'
@@ -172,6 +173,30 @@ test('what a withdrawn key has signed is signed by the next one: it still proves
   expect(isIntact).toBe(true)
   expect(checkpoints).toBeGreaterThan(0)
   expect((await query('SELECT FROM audit_checkpoints WHERE kid = $1', [rows[0].kid])).rowCount).toBe(0)
+})
+
+test('a checkpoint whose key is withdrawn while it is looked at is no forgery', async () => {
+  const app = await startApp()
+  await app.eventsOf(await app.newUser())
+  app.clock.advance('1d')
+  await app.operator.sign()
+  const { query, tamper } = await openDatabase(app.installation)
+  const [before] = (await query('SELECT kid, jws FROM audit_checkpoints')).rows
+  await app.operator.revokeKey(before.kid)
+  const [after] = (await query('SELECT kid, jws FROM audit_checkpoints')).rows
+  // As it was when a server began to look, and as it is when that server asks for the key.
+  await tamper('UPDATE audit_checkpoints SET kid = $1, jws = $2', [before.kid, before.jws])
+  await app.eventsOf(await app.newUser())
+  app.clock.advance('1d')
+  const { extend, untilWaiting, release } = await lockDatabase(app.installation, 'LOCK TABLE signing_keys')
+  const signed = app.operator.sign()
+  await untilWaiting(1)
+  await extend(`SET LOCAL session_replication_role = 'replica'`)
+  await extend(`UPDATE audit_checkpoints SET kid = '${after.kid}', jws = '${after.jws}'`)
+  await release()
+  await signed
+  expect((await query('SELECT FROM audit_checkpoints')).rowCount).toBe(2)
+  expect(await chainOf(app)).toMatchObject({ isIntact: true, checkpoints: 2 })
 })
 
 describe('a log that was rewritten is not signed', () => {

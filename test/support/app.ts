@@ -1,7 +1,9 @@
 import { inspect } from 'node:util'
 import { afterAll, onTestFinished, TestRunner } from 'vitest'
 import { createApp } from '../../src/app.js'
-import { loadConfig } from '../../src/config.js'
+import { type Config, loadConfig } from '../../src/config.js'
+import { createPasswordEstimator } from '../../src/infra/password-estimator.js'
+import { createPasswordHasher } from '../../src/infra/password-hasher.js'
 import type { BreachChecker } from '../../src/ports.js'
 import { byServer } from '../../src/services/client.js'
 import { type Auditor, createAuditor } from './auditor.js'
@@ -84,12 +86,21 @@ function configOf(databaseUrl: string, env: Record<string, string>) {
   return loadConfig(settings)
 }
 
+const usual = loadConfig({ ...TEST_ENVIRONMENT }).hashing
+const hasher = createPasswordHasher(usual)
+const estimator = createPasswordEstimator()
+
+/** Dictionaries are a second of work to read. Servers that hash in another way than usual have threads of their own. */
+const threadsOf = ({ hashing }: Config) =>
+  JSON.stringify(hashing) === JSON.stringify(usual) ? { hasher, estimator } : { estimator }
+
 /** Starts a server on a database of its own. It ends with the test or, started outside of one, with the file. */
 export async function startApp({ env = {}, beside, ...replacements }: Overrides = {}): Promise<TestApp> {
   const installation = beside ? { ...beside.installation, remove: async () => {} } : await createInstallation()
   const { clock, redisPrefix, remove } = installation
   const log = createTestLog()
-  const server = await createApp(configOf(installation.databaseUrl, env), log, { ...replacements, clock, redisPrefix })
+  const config = configOf(installation.databaseUrl, env)
+  const server = await createApp(config, log, { ...threadsOf(config), ...replacements, clock, redisPrefix })
   const { pool } = server.runtime.db
   // Those that a test withdraws are gone in the end.
   await noteSigningKeys(pool)

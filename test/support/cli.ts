@@ -1,5 +1,9 @@
 import { execFile, spawn } from 'node:child_process'
+import { PassThrough, Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
+import type { Host } from '../../src/cli/host.js'
+import { runCommand } from '../../src/cli/program.js'
 import { processEnv } from './server-process.js'
 
 const MAX_OUTPUT = 64 * 1024 * 1024
@@ -18,11 +22,22 @@ function settingsOf(env: Record<string, string>) {
   return { cwd: ROOT, env: { PATH, HOME, ...processEnv(env) } }
 }
 
-/** `npm run cli`, as a process of its own beside the servers. */
+/** What `npm run cli` does, in this process: to load it takes far longer than most commands. */
 export const runCli = (env: Record<string, string>, ...args: string[]) => feedCli('', env, ...args)
 
 /** The same, with something on its standard input. */
-export function feedCli(input: string, env: Record<string, string>, ...args: string[]): Promise<CliResult> {
+export async function feedCli(input: string, env: Record<string, string>, ...args: string[]): Promise<CliResult> {
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()]
+  const host: Host = { env: processEnv(env), stdin: Readable.from([input]), stdout, stderr }
+  const written = Promise.all([text(stdout), text(stderr)])
+  await runCommand(host, args)
+  for (const stream of [stdout, stderr]) stream.end()
+  const [output, messages] = await written
+  return { code: host.exitCode ?? 0, stdout: output, stderr: messages }
+}
+
+/** `npm run cli` as a process of its own, which has to end by itself, with something on its standard input. */
+export function spawnCli(input: string, env: Record<string, string>, ...args: string[]): Promise<CliResult> {
   return new Promise((resolve) => {
     const settings = { ...settingsOf(env), maxBuffer: MAX_OUTPUT }
     const child = execFile(process.execPath, argumentsOf(args), settings, (error, stdout, stderr) =>

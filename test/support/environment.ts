@@ -7,6 +7,7 @@ export const TEST_ENVIRONMENT: Readonly<Record<string, string>> = {
   PASSWORD_HASH_ITERATIONS: '1',
   BREACH_CHECK_URL: 'off',
   SHUTDOWN_DELAY: '0s',
+  DATABASE_POOL_SIZE: '4',
   RATE_LIMITS: '*=100000/1m',
   // Tests do what nobody should; those of the detection turn it on.
   DETECTION_RULES: 'off',

@@ -33,7 +33,7 @@ async function create(id: string, how: string): Promise<Installation> {
 const newId = () => randomBytes(6).toString('hex')
 
 /** A database of its own, as new: a copy of the template. */
-export const createInstallation = () => create(newId(), `TEMPLATE "${inject('database').prefix}"`)
+export const createInstallation = () => create(newId(), `TEMPLATE "${inject('database').prefix}" STRATEGY FILE_COPY`)
 
 /** A database of its own in which there is nothing yet. */
 export const createEmptyInstallation = () => create(newId(), '')
