@@ -88,7 +88,9 @@ function configOf(databaseUrl: string, env: Record<string, string>) {
 
 const usual = loadConfig({ ...TEST_ENVIRONMENT }).hashing
 const hasher = createPasswordHasher(usual)
-const estimator = createPasswordEstimator()
+const estimator = createPasswordEstimator(true)
+// Its thread gives way to all others: where tests have begun, it would not be ready for long.
+await estimator.estimate('', [])
 
 /** Dictionaries are a second of work to read. Servers that hash in another way than usual have threads of their own. */
 const threadsOf = ({ hashing }: Config) =>

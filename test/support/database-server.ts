@@ -18,6 +18,9 @@ declare module 'vitest' {
   }
 }
 
+// Databases of tests are gone before anything in them is worth to be tidied up.
+const FLAGS = [...THROWAWAY_FLAGS, '-c', 'autovacuum=off']
+
 interface Server {
   url: string
   stop(): Promise<void>
@@ -29,7 +32,7 @@ async function startServer(): Promise<Server> {
   const folder = await mkdtemp(join(tmpdir(), 'portcullis-test-'))
   const remove = () => rm(folder, { recursive: true, force: true })
   try {
-    const server = await startEmbeddedPostgres(join(folder, 'data'), createTestLog(), { flags: THROWAWAY_FLAGS })
+    const server = await startEmbeddedPostgres(join(folder, 'data'), createTestLog(), { flags: FLAGS })
     return { url: server.url, stop: () => server.stop().finally(remove) }
   } catch (error) {
     await remove()
