@@ -7,7 +7,7 @@ const needServer = readdirSync('test/security')
   .map((name) => `test/security/${name}`)
   .filter((path) => readFileSync(path, 'utf8').includes('../support/app.js'))
 
-/** What is long, and the same whatever servers there are, or runs the PostgreSQL from npm in any case. */
+/** What is long, and the same whatever servers there are: it starts those that it is about itself, or none matters. */
 const withNpmOnly = [
   'api/configuration',
   'api/configuration-values',
@@ -16,6 +16,8 @@ const withNpmOnly = [
   'api/hash-queue',
   'api/mail',
   'api/mail-pages',
+  'api/outage',
+  'api/redis-outage',
   'api/shutdown',
   'api/slow-subscribers',
   'api/subscription-places',
@@ -25,6 +27,7 @@ const withNpmOnly = [
   'security/detection-of-sign-ins',
   'security/detection-runs',
   'security/edge-costs',
+  'security/event-stream-proof',
   'security/explain',
   'security/fuzz',
   'security/fuzz-accepted',
@@ -32,8 +35,10 @@ const withNpmOnly = [
   'security/hostile-requests',
   'security/no-oracle',
   'security/pre-hijacking',
+  'security/revocation',
   'security/slow-clients',
   'security/socket-costs',
+  'security/two-processes',
   'security/unread-answers',
 ].map((name) => `test/${name}.test.ts`)
 

@@ -10,7 +10,7 @@ import { metric } from '../support/metrics.js'
 import { STALLED } from '../support/stall.js'
 import { openStream } from '../support/streams.js'
 
-const app = await startApp()
+const app = await startApp({ env: { DATABASE_POOL_SIZE: '20' } })
 const { hostname, port } = new URL(app.url)
 const JSON_POST = 'POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
 const FORM_POST = 'POST /verify-email HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n'

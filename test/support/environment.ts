@@ -7,7 +7,8 @@ export const TEST_ENVIRONMENT: Readonly<Record<string, string>> = {
   PASSWORD_HASH_ITERATIONS: '1',
   BREACH_CHECK_URL: 'off',
   SHUTDOWN_DELAY: '0s',
-  DATABASE_POOL_SIZE: '4',
+  // Each connection is a process of PostgreSQL, and hundreds of servers come and go.
+  DATABASE_POOL_SIZE: '6',
   RATE_LIMITS: '*=100000/1m',
   // Tests do what nobody should; those of the detection turn it on.
   DETECTION_RULES: 'off',
