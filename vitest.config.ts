@@ -87,8 +87,7 @@ export default defineConfig({
           name: 'e2e',
           globalSetup: 'test/support/build.ts',
           include: ['test/e2e/**/*.test.ts'],
-          // One server and one browser at a time are enough for two cores.
-          fileParallelism: false,
+          maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 180_000,
         },
