@@ -23,6 +23,7 @@ const withNpmOnly = [
   'api/subscription-places',
   'security/audit-chain',
   'security/audit-retention',
+  'security/audit-rewritten',
   'security/detection-of-attacks',
   'security/detection-of-sign-ins',
   'security/detection-runs',
