@@ -7,10 +7,13 @@ import { normalizeIdentifier } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import type { UserRecord } from './records.js'
 
-/** What a device cookie says: the accounts that have signed in there with their password, the latest first, and when. */
+/**
+ * What a device cookie says: the accounts that have signed in there with their password, the latest first, when, and since
+ * when that has been the password.
+ */
 interface KnownDevice {
   id: string
-  accounts: readonly (readonly [userId: string, at: number, ...names: string[]])[]
+  accounts: readonly (readonly [userId: string, at: number, since: number, ...names: string[]])[]
 }
 
 type Account = Pick<UserRecord, 'id' | 'passwordChangedAt'>
@@ -20,7 +23,7 @@ const DAY_MS = 86_400_000
 const LIFETIME_MS = 365 * DAY_MS
 /** A cookie that is younger is left as it is. */
 const REFRESH_AFTER_MS = 30 * DAY_MS
-/** Of one device; so many fit into a cookie of less than 1 KB. */
+/** Of one device; so many fit into a cookie of little more than 1 KB. */
 const MAX_ACCOUNTS = 8
 const NAME_BYTES = 6
 
@@ -50,12 +53,17 @@ export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) 
 
     isKnown: (device: KnownDevice, account: Account): boolean => seenAt(device, account) !== null,
 
-    /** The id of the account of this name, where it has signed in on the device. Asks no database: for limits. */
-    accountKnownBy(cookie: string | null, identifier: string): string | null {
+    /**
+     * Names all devices where the account of this name has signed in with the same password, if this is one. Whoever has
+     * known an earlier one has no part in those of today. Asks no database: for limits.
+     */
+    groupOf(cookie: string | null, identifier: string): string | null {
       const device = read(cookie)
       const names = device ? keys.all.map((key) => hidden(key, identifier)) : []
-      const known = device?.accounts.find(([, at, ...own]) => isRecent(at) && own.some((name) => names.includes(name)))
-      return known?.[0] ?? null
+      const known = device?.accounts.find(
+        ([, at, , ...own]) => isRecent(at) && own.some((name) => names.includes(name)),
+      )
+      return known ? `devices of ${known[0]} since ${known[2]}` : null
     },
 
     /** The cookie for a device where the account has just proven its password; null when the one it has will do. */
@@ -63,11 +71,12 @@ export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) 
       const now = clock.now().getTime()
       const device = read(cookie) ?? { id: uuid(), accounts: [] }
       const names = [account.email, account.username].flatMap((name) => (name ? [hidden(keys.current, name)] : []))
+      const since = account.passwordChangedAt.getTime()
       const [, , ...before] = device.accounts.find(([userId]) => userId === account.id) ?? []
-      const isNamed = isDeepStrictEqual(before, names)
+      const isNamed = isDeepStrictEqual(before, [since, ...names])
       if (isNamed && (seenAt(device, account) ?? 0) > now - REFRESH_AFTER_MS) return null
       const others = device.accounts.filter(([userId]) => userId !== account.id)
-      const accounts = [[account.id, now, ...names] as const, ...others].slice(0, MAX_ACCOUNTS)
+      const accounts = [[account.id, now, since, ...names] as const, ...others].slice(0, MAX_ACCOUNTS)
       const value = signValue(keys, JSON.stringify({ id: device.id, accounts } satisfies KnownDevice))
       return { value, expiresAt: new Date(now + LIFETIME_MS) }
     },

@@ -221,6 +221,16 @@ test('A change of the password makes every device unknown but the one that made 
   expect(await signIn(browser, ada.email, NEXT_PASSWORD)).toBe('LoginSuccess')
 })
 
+test('A device that knows an earlier password uses up no calls of those that know the present one', async () => {
+  const ada = await app.newUser()
+  const [former, present] = [cookieOf(await knownTo(ada)), app.browser({ authorization: `Bearer ${ada.accessToken}` })]
+  await present.call(ChangePasswordDocument, { input: { currentPassword: ada.password, newPassword: NEXT_PASSWORD } })
+  const { anonymous } = await startApp({ env: { RATE_LIMITS: '*=100000/1m;login=3/1m,3/1h' }, beside: app })
+  const at = (cookie: string) => anonymous.with({ cookie: `${NAME}=${encodeURIComponent(cookie)}` })
+  await fail(at(former), ada.email, 3)
+  expect(await signIn(at(cookieOf(present)), ada.email, NEXT_PASSWORD)).toBe('LoginSuccess')
+})
+
 test('A locked identifier without an account is answered as before, with whatever cookie', async () => {
   const browser = await knownTo(await app.newUser())
   expect(await fail(browser, 'nobody-at-all@example.com', 6)).toEqual(LOCKING)

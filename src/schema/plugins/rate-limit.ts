@@ -61,8 +61,7 @@ async function leavingSession({ context }: Call): Promise<Session | null> {
 /** Where a call comes from. The devices that an account is known on are a place for it: strangers at their addresses do not count. */
 function placeOf({ field, args: { input }, context: { services, transport, client } }: Call): string {
   if (field !== 'login') return client.addressKey
-  const account = services.devices.accountKnownBy(transport.deviceCookie, input?.identifier ?? '')
-  return account ? `devices of ${account}` : client.addressKey
+  return services.devices.groupOf(transport.deviceCookie, input?.identifier ?? '') ?? client.addressKey
 }
 
 /** Who is calling, as a kind of limit sees it. Arguments are as sent: not validated yet. */
