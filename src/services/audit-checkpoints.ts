@@ -84,14 +84,14 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
   }
 
   /** Whether a key of ours has signed it. One that nobody knows proves nothing, whoever says that it was ours. */
-  async function isGenuine(checkpoint: AuditCheckpoint): Promise<boolean> {
+  async function isGenuine(checkpoint: AuditCheckpoint, isFirstLook = true): Promise<boolean> {
     const { kind, position, kid, jws, createdAt } = checkpoint
     const key = await storedKeys.find(kid)
     const signed = key && (await readStatement(AUDIT_STATEMENT, jws, key))
     if (isDeepStrictEqual(signed, statementOf(kind, checkpoint, createdAt))) return true
-    // A key that was withdrawn since the checkpoint was read is gone, and what it had signed is signed by another one.
-    const renewed = await auditCheckpoint.findUnique({ where: { kind_position: { kind, position } } })
-    return renewed !== null && renewed.kid !== kid && isGenuine({ ...checkpoint, kid: renewed.kid, jws: renewed.jws })
+    // Its key may have been withdrawn since: then another has signed it. Looked up once: a forger may change it at every look.
+    const renewed = isFirstLook && (await auditCheckpoint.findUnique({ where: { kind_position: { kind, position } } }))
+    return !!renewed && renewed.kid !== kid && isGenuine({ ...checkpoint, kid: renewed.kid, jws: renewed.jws }, false)
   }
 
   /** From where the log can be told: what retention has left, or null for the first event. */

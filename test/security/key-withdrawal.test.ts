@@ -70,6 +70,27 @@ test('What a key has signed that cannot be read, for want of its SECRET_KEY, is 
   expect((await query('SELECT FROM audit_checkpoints')).rowCount).toBe(1)
 })
 
+test('A checkpoint whose key is another one whenever it is read is called forged', async () => {
+  const app = await startApp({ env: { ...env, AUDIT_CHECKPOINT_INTERVAL: '1m' } })
+  const auditor = await app.auditor()
+  await app.allEvents()
+  app.clock.advance('2m')
+  await app.operator.sign()
+  const { tamper } = await openDatabase(app.installation)
+  await tamper(`
+    ALTER TABLE audit_checkpoints RENAME TO kept;
+    CREATE VIEW audit_checkpoints AS SELECT kind, position, hash, created_at, jws, md5(random()::text) AS kid FROM kept`)
+  expect((await auditor.call(AuditChainDocument)).firstBreak?.reason).toBe('CHECKPOINT_FORGED')
+  await app.register()
+  await app.allEvents()
+  app.clock.advance('2m')
+  await app.operator.sign()
+  expect(app.log.problems.map(({ message }) => message)).toContain(
+    'The audit log was tampered with: it is signed no further',
+  )
+  app.log.hush(/tampered with/)
+})
+
 /** The first statement that reads stretches of the log for verification. */
 const WALK = /EXISTS \(\s*SELECT FROM audit_events said/
 
