@@ -6,14 +6,19 @@ import type { Host } from './host.js'
 export const examples = (...lines: string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ npm run ${line.includes('--json') ? '--silent ' : ''}cli -- ${line}`).join('\n')}`
 
-/** Prints a result: as JSON with --json, else as the text. */
-export function print(host: Host, command: Command, result: unknown, text: string): void {
-  const { json } = command.optsWithGlobals<{ json?: boolean }>()
+/** Writes to standard output what a command has to say in the end, or that this is not possible. */
+export function writeResult(host: Host, text: string): void {
   host.stdout.on('error', ({ message }) => {
     host.stderr.write(`The command has done its work, but what it says could not be printed: ${message}\n`)
     host.exitCode = 1
   })
-  host.stdout.write(`${json ? JSON.stringify(result, null, 2) : text}\n`)
+  host.stdout.write(text)
+}
+
+/** Prints a result: as JSON with --json, else as the text. */
+export function print(host: Host, command: Command, result: unknown, text: string): void {
+  const { json } = command.optsWithGlobals<{ json?: boolean }>()
+  writeResult(host, `${json ? JSON.stringify(result, null, 2) : text}\n`)
 }
 
 /** Columns as wide as their longest cell. */

@@ -3,17 +3,19 @@ import { addAuditCommands } from './audit.js'
 import { addDoctorCommand } from './doctor.js'
 import type { Host } from './host.js'
 import { addKeyCommands, addMaintenanceCommands, addMigrateCommand } from './operations.js'
-import { describeFailure } from './output.js'
+import { describeFailure, writeResult } from './output.js'
 import { addUserCommands } from './users.js'
 
 /** Carries out one command. What goes wrong is told on standard error, and by the exit status. */
 export async function runCommand(host: Host, args: readonly string[]): Promise<void> {
+  // Where messages cannot be written, there is nobody to tell: the work goes on, and the status says how it ended.
+  host.stderr.on('error', () => {})
   const program = new Command('portcullis')
     .description('Administers an installation of Portcullis. It reads the same environment variables as the server.')
     .option('--json', 'print the result as JSON')
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
-      writeOut: (text) => host.stdout.write(text),
+      writeOut: (text) => writeResult(host, text),
       writeErr: (text) => host.stderr.write(text),
     })
     .exitOverride()
@@ -33,7 +35,7 @@ export async function runCommand(host: Host, args: readonly string[]): Promise<v
     await program.parseAsync(args, { from: 'user' })
   } catch (error) {
     // Of these, the program has told already; and help is no failure.
-    if (error instanceof CommanderError) host.exitCode = error.exitCode
+    if (error instanceof CommanderError) host.exitCode = error.exitCode || host.exitCode
     else {
       host.stderr.write(`${describeFailure(error)}\n`)
       host.exitCode = 1

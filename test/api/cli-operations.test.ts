@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
-import { runCli, spawnCli } from '../support/cli.js'
+import { overflowCli, runCli, spawnCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
 import { eventually } from '../support/eventually.js'
@@ -44,6 +44,22 @@ test.each([
   ['keys revoke', 1, { stdout: '', stderr: expect.stringContaining("missing required argument 'kid'") }],
 ])('`portcullis %s` ends with the status %i', async (command, code, output) => {
   expect(await spawnCli('', {}, ...command.split(' '))).toEqual({ code, ...output })
+})
+
+test('Output that cannot be written changes no status, but that of who wanted to read it', async () => {
+  const { databaseUrl } = (await startApp()).installation
+  const ended = async (outputs: { stdout?: 'full'; stderr?: 'full' }, ...args: string[]) => {
+    const { code, stderr } = await overflowCli(outputs, { DATABASE_URL: databaseUrl }, ...args)
+    expect(stderr).not.toContain('    at ')
+    return { code, stderr }
+  }
+  const unprinted = 'The command has done its work, but what it says could not be printed: ENOSPC'
+  expect(await ended({ stdout: 'full' }, '--help')).toEqual({ code: 1, stderr: expect.stringContaining(unprinted) })
+  expect(await ended({ stdout: 'full' }, 'user', 'list')).toEqual({
+    code: 1,
+    stderr: expect.stringContaining(unprinted),
+  })
+  expect(await ended({ stderr: 'full' }, 'audit', 'export', '--since', '1d')).toMatchObject({ code: 0 })
 })
 
 test('`user list` shows accounts, newest first, and nothing that is secret', async () => {

@@ -1,4 +1,6 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile, type StdioOptions, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { open } from 'node:fs/promises'
 import { PassThrough, Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
@@ -45,6 +47,23 @@ export function spawnCli(input: string, env: Record<string, string>, ...args: st
     )
     child.stdin?.end(input)
   })
+}
+
+/** The same, with outputs that find no space. */
+export async function overflowCli(
+  outputs: { stdout?: 'full'; stderr?: 'full' },
+  env: Record<string, string>,
+  ...args: string[]
+): Promise<{ code: number | null; stderr: string }> {
+  const full = await open('/dev/full', 'w')
+  try {
+    const stdio: StdioOptions = ['ignore', outputs.stdout ? full.fd : 'ignore', outputs.stderr ? full.fd : 'pipe']
+    const child = spawn(process.execPath, argumentsOf(args), { ...settingsOf(env), stdio })
+    const [[code], stderr] = await Promise.all([once(child, 'exit'), child.stderr ? text(child.stderr) : ''])
+    return { code, stderr }
+  } finally {
+    await full.close()
+  }
 }
 
 /** The same, for a test that reads its output itself. */
