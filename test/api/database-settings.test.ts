@@ -60,6 +60,23 @@ test('A database that takes no writes any more is away, and is back with new con
   app.log.hush(/The job queue failed/)
 })
 
+test('A database whose disk is full is away for whoever writes, and is read from', async () => {
+  const app = await startApp()
+  const ada = await app.newUser()
+  const { query } = await openDatabase(app.installation)
+  const logOutEverywhere = 'mutation { terminateAllSessions { __typename } }'
+
+  await query(`
+    CREATE FUNCTION find_no_space() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN RAISE disk_full USING MESSAGE = 'could not extend file: No space left on device'; END $$`)
+  await query('CREATE TRIGGER full_disk BEFORE INSERT ON audit_inbox EXECUTE FUNCTION find_no_space()')
+  expect(await ada.refusal(logOutEverywhere)).toMatchObject({ status: 503, code: 'SERVICE_UNAVAILABLE' })
+  expect(await ada.sessions()).toHaveLength(1)
+
+  await query('DROP TRIGGER full_disk ON audit_inbox')
+  expect((await ada.post(JSON.stringify({ query: logOutEverywhere }))).status).toBe(200)
+})
+
 test('A connection that the database ends while it is handed on ends no process', async () => {
   const installation = await createInstallation()
   onTestFinished(installation.remove)
