@@ -10,11 +10,15 @@ export function assertAddress(to: string): void {
   if (!ADDRESS.test(to)) throw new Error('The recipient is not a single plain e-mail address.')
 }
 
-/** Without the words of the server, which may name the recipient: a job that waits keeps its last error, unencrypted. */
+/**
+ * Without the words of the server, which may name the recipient: a job that waits keeps its last error, unencrypted. Why there
+ * is no connection, such as a wrong certificate, Node says by itself.
+ */
 function describeRefusal(error: Error): Error {
   const { code, command, response = '' } = error as { code?: string; command?: string; response?: string }
   const [status] = /^\d{3}( \d\.\d+\.\d+)?/.exec(response) ?? []
-  return new Error(`The mail could not be sent: ${[code, command, status].filter(Boolean).join(', ')}`)
+  const why = code === 'ESOCKET' && !response ? error.message : undefined
+  return new Error(`The mail could not be sent: ${[code, command, status, why].filter(Boolean).join(', ')}`)
 }
 
 /**

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
 import { SMTPServer } from 'smtp-server'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
 import { createMailbox } from '../../src/infra/mailbox.js'
 import { createSmtpMailer } from '../../src/infra/mailer.js'
 import type { Sql } from '../../src/ports.js'
@@ -111,4 +111,17 @@ test('a mail is sent again under the same name, by which its copy can be recogni
   mailer.close()
   const names = received.map(({ source }) => /^Message-ID: (.*)$/im.exec(source)?.[1]?.trim())
   expect(names).toEqual([`<${ID}@portcullis>`, `<${ID}@portcullis>`])
+})
+
+test('a server with a certificate of its own making gets no mail, and the failure says why', async () => {
+  const stranger = new SMTPServer({ authOptional: true })
+  stranger.listen(0, '127.0.0.1')
+  onTestFinished(() => new Promise<void>((resolve) => stranger.close(resolve)))
+  // What a client says that does not trust it.
+  stranger.on('error', () => {})
+  await once(stranger.server, 'listening')
+  const { port } = stranger.server.address() as AddressInfo
+  const mailer = createSmtpMailer(`smtp://127.0.0.1:${port}`, 'no-reply@example.com')
+  await expect(mailer.send(message, ID)).rejects.toThrow(/^The mail could not be sent: ESOCKET, CONN, .*certificate/)
+  mailer.close()
 })
