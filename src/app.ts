@@ -188,12 +188,13 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
       if (closed) server.close()
       // A connection whose last response has just ended is idle only from then on.
       const sweep = setInterval(closeUnused, SWEEP_MS)
-      const cutOff = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
+      const patience = sleep(DRAIN_MS, null, { ref: false }).then(() => server.closeAllConnections())
       const socketsClosed = sockets.close()
       services.alerts.close()
       await Promise.allSettled([socketsClosed, closed])
       clearInterval(sweep)
-      clearTimeout(cutOff)
+      // What was begun for clients that are gone needs the database for a while.
+      await Promise.race([inFlight.emptied(), patience])
       await runtime.close()
     },
   }

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { PASSWORD } from '../support/app.js'
 import { createClient, expectType } from '../support/client.js'
+import { openDatabase } from '../support/database.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
 import { LoginDocument, RegisterDocument } from '../support/generated/graphql.js'
 import { createInstallation } from '../support/installation.js'
@@ -60,6 +62,40 @@ test('On SIGTERM the server answers what is under way, says goodbye to everybody
   await expect(fetch(`${url}/health/live`)).rejects.toThrow()
   expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false)
   expect(isAlive(database)).toBe(false)
+  expect(server.output()).not.toMatch(/"level":"(error|fatal)"/)
+})
+
+test('What was begun for a client that is gone is waited for', async () => {
+  const installation = await createInstallation()
+  onTestFinished(installation.remove)
+  const server = startProcess(processEnv({ DATABASE_URL: installation.databaseUrl, REQUIRE_VERIFIED_EMAIL: 'false' }))
+  const url = await server.ready
+  const client = createClient((init) => fetch(`${url}/graphql`, init))
+  const account = { email: 'ada@example.com', password: PASSWORD, termsAccepted: true, privacyPolicyAccepted: true }
+  expectType(await client.call(RegisterDocument, { input: account }), 'RegisterSuccess')
+  const input = { identifier: account.email, password: PASSWORD, tokenDelivery: 'BODY' } as const
+  const { authentication } = expectType(await client.call(LoginDocument, { input }), 'LoginSuccess')
+
+  const { untilWaiting, release } = await lockDatabase(installation, 'LOCK TABLE sessions')
+  const gone = new AbortController()
+  const asked = fetch(`${url}/graphql`, {
+    ...{
+      method: 'POST',
+      signal: gone.signal,
+      body: JSON.stringify({ query: '{ me { id } sessions { edges { cursor } } }' }),
+    },
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${authentication.accessToken}` },
+  })
+  await untilWaiting(1)
+  gone.abort()
+  await expect(asked).rejects.toThrow()
+  server.kill('SIGTERM')
+  const { query } = await openDatabase(installation)
+  await eventually(() => fetch(url).catch(() => null)).toBe(null)
+  // Long enough for a server that does not wait to end its pool.
+  for (let time = 0; time < 200; time += 1) await query('SELECT')
+  await release()
+  expect(await server.exited).toBe(0)
   expect(server.output()).not.toMatch(/"level":"(error|fatal)"/)
 })
 
