@@ -83,15 +83,20 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
     log.info({ position: link.position.toString(), jws }, 'The audit log was signed')
   }
 
-  /** Whether a key of ours has signed it. One that nobody knows proves nothing, whoever says that it was ours. */
-  async function isGenuine(checkpoint: AuditCheckpoint, isFirstLook = true): Promise<boolean> {
-    const { kind, position, kid, jws, createdAt } = checkpoint
+  async function isSigned(checkpoint: AuditCheckpoint): Promise<boolean> {
+    const { kind, kid, jws, createdAt } = checkpoint
     const key = await storedKeys.find(kid)
     const signed = key && (await readStatement(AUDIT_STATEMENT, jws, key))
-    if (isDeepStrictEqual(signed, statementOf(kind, checkpoint, createdAt))) return true
+    return isDeepStrictEqual(signed, statementOf(kind, checkpoint, createdAt))
+  }
+
+  /** Whether a key of ours has signed it. One that nobody knows proves nothing, whoever says that it was ours. */
+  async function isGenuine(checkpoint: AuditCheckpoint): Promise<boolean> {
+    if (await isSigned(checkpoint)) return true
     // Its key may have been withdrawn since: then another has signed it. Looked up once: a forger may change it at every look.
-    const renewed = isFirstLook && (await auditCheckpoint.findUnique({ where: { kind_position: { kind, position } } }))
-    return !!renewed && renewed.kid !== kid && isGenuine({ ...checkpoint, kid: renewed.kid, jws: renewed.jws }, false)
+    const { kind, position } = checkpoint
+    const renewed = await auditCheckpoint.findUnique({ where: { kind_position: { kind, position } } })
+    return renewed !== null && isSigned({ ...checkpoint, kid: renewed.kid, jws: renewed.jws })
   }
 
   /** From where the log can be told: what retention has left, or null for the first event. */

@@ -18,7 +18,7 @@ import {
   type World,
 } from '../support/session-model.js'
 
-const RUNS = 30
+const RUNS = 50
 const MIN_GROUPS = 6
 /** So few that no session is so long over that the server may have removed it. */
 const MAX_GROUPS = 11

@@ -1,7 +1,7 @@
 // What the tests of the embedded PostgreSQL share: a data directory for each, and programs that run a database in it.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -9,6 +9,7 @@ import pg from 'pg'
 import { afterEach, beforeEach } from 'vitest'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/infra/embedded-postgres.js'
 import type { Log } from '../../src/ports.js'
+import { postmasterOf } from './server-process.js'
 
 export const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} }
 const LAUNCHER = new URL('../../src/infra/embedded-postgres.ts', import.meta.url)
@@ -102,6 +103,6 @@ export function useDataDir() {
     start,
     spawnWriter,
     startWriter,
-    postmasterPid: () => Number(readFileSync(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[0]),
+    postmasterPid: () => postmasterOf(dataDir),
   }
 }
