@@ -17,7 +17,7 @@ export const randomToken = (): string => randomBytes(32).toString('base64url')
 export const randomCode = (): string => String(randomInt(1_000_000)).padStart(6, '0')
 
 /** For secrets of 128 bits and more, which need no slow hash (ASVS 6.5.2). */
-export const sha256 = (secret: string): Buffer<ArrayBuffer> => Buffer.from(createHash('sha256').update(secret).digest())
+export const sha256 = (secret: string): Buffer<ArrayBuffer> => Buffer.from(hash('sha256', secret, 'buffer'))
 
 /** Stands for a secret where it is only to be recognised, e.g. as a key in memory. base64url. */
 export const fingerprintOf = (secret: string): string => hash('sha256', secret, 'base64url')

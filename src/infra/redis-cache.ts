@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import DataLoader from 'dataloader'
 import type { Cache } from '../ports.js'
 import { createMissLedger, TOMBSTONE_MS } from './miss-ledger.js'
-import { createScript, type RedisConnection, TOGETHER } from './redis.js'
+import { createScript, type RedisConnection, together } from './redis.js'
 import type { RedisClient } from './redis-client.js'
 
 export interface RedisCacheOptions {
@@ -122,7 +122,7 @@ export function createRedisCache(connection: RedisConnection, options: RedisCach
     const values = stored.map((value) => (value?.startsWith(current) ? value.slice(current.length) : null))
     return lists.map(({ length }) => ({ current, values: values.splice(0, length) }))
   }
-  const fetcher = new DataLoader(fetch, TOGETHER)
+  const fetcher = new DataLoader(fetch, together())
 
   const read = async (keys: readonly string[]) => {
     if (keys.length === 0) return []
@@ -165,7 +165,7 @@ export function createRedisCache(connection: RedisConnection, options: RedisCach
       () => epoch.distrust(),
     )
     return keys.map(() => null)
-  }, TOGETHER)
+  }, together())
   const invalidate = async (keys: readonly string[]) => void (await invalidator.loadMany(keys))
 
   return { read, fill, invalidate }

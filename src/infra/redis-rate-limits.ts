@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import DataLoader from 'dataloader'
 import type { RateLimitRule, RateLimitStore, RateLimitVerdict } from '../ports.js'
 import { scarcest } from './memory.js'
-import { createScript, type RedisConnection, TOGETHER } from './redis.js'
+import { createScript, type RedisConnection, together } from './redis.js'
 import type { RedisClient } from './redis-client.js'
 
 // Each limit has a list of the times, by the server's clock and in microseconds, of the calls that it counts; those that are
@@ -123,7 +123,7 @@ export function createRedisRateLimitStore(
         () => Promise.all(together.map((rules) => fallback.consume(rules))),
         PATIENCE_MS,
       ),
-    TOGETHER,
+    together(),
   )
 
   return {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Cluster, Redis } from 'ioredis'
+import { inBatches } from '../batches.js'
 import type { Log } from '../ports.js'
 import { createRedisClient, isDatabaseRefused, type RedisClient, SILENCE_TIMEOUT_MS } from './redis-client.js'
 
@@ -24,11 +25,11 @@ export interface RedisConnection {
 }
 
 /**
- * Options of a DataLoader that answers what many requests ask Redis for at about the same time with one command: each
- * command costs this process far more than each key. The client's own pipelining would send as many commands as there
- * are requests, and one turn of the event loop later.
+ * What many requests ask Redis for at about the same time is asked with one command: each command costs this process far
+ * more than each key. The client's own pipelining would send as many commands as there are requests, and one turn of the
+ * event loop later.
  */
-export const TOGETHER = { cache: false, maxBatchSize: 64, batchScheduleFn: setImmediate }
+export const together = () => inBatches(10)
 
 const COMMAND_TIMEOUT_MS = 250
 const PAUSE_AFTER_FAILURE_MS = 500

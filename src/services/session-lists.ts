@@ -1,4 +1,5 @@
 import DataLoader from 'dataloader'
+import { inBatches } from '../batches.js'
 import type { Clock, Sql } from '../ports.js'
 import type { SessionRecord } from './records.js'
 import { NEWEST_FIRST, OLDEST_FIRST } from './session-statements.js'
@@ -29,32 +30,29 @@ interface ListRequest extends SessionPage {
   includeEnded: boolean
 }
 
-const MAX_LISTS = 16
+const MAX_LISTS = 8
 
 export function createSessionLists({ sql, clock, idleTimeoutMs }: Deps) {
   /** Pages that are asked for at about the same time are read by one statement. */
   const createLister = (statement: string) =>
-    new DataLoader<ListRequest, SessionRecord[]>(
-      async (requests) => {
-        const now = clock.now()
-        const pages = requests.map(({ userId, includeEnded, after, before, limit }, number) => ({
-          number,
-          userId,
-          includeEnded,
-          size: limit,
-          afterAt: after?.activeAt,
-          afterId: after?.id,
-          beforeAt: before?.activeAt,
-          beforeId: before?.id,
-        }))
-        const activeAfter = new Date(now.getTime() - idleTimeoutMs)
-        const rows = await sql<SessionRecord & { page: number }>(statement, [JSON.stringify(pages), now, activeAfter])
-        const lists: SessionRecord[][] = requests.map(() => [])
-        for (const row of rows) lists[row.page]?.push(row)
-        return lists
-      },
-      { cache: false, maxBatchSize: MAX_LISTS, batchScheduleFn: setImmediate },
-    )
+    new DataLoader<ListRequest, SessionRecord[]>(async (requests) => {
+      const now = clock.now()
+      const pages = requests.map(({ userId, includeEnded, after, before, limit }, number) => ({
+        number,
+        userId,
+        includeEnded,
+        size: limit,
+        afterAt: after?.activeAt,
+        afterId: after?.id,
+        beforeAt: before?.activeAt,
+        beforeId: before?.id,
+      }))
+      const activeAfter = new Date(now.getTime() - idleTimeoutMs)
+      const rows = await sql<SessionRecord & { page: number }>(statement, [JSON.stringify(pages), now, activeAfter])
+      const lists: SessionRecord[][] = requests.map(() => [])
+      for (const row of rows) lists[row.page]?.push(row)
+      return lists
+    }, inBatches(MAX_LISTS))
   const newestFirst = createLister(NEWEST_FIRST)
   const oldestFirst = createLister(OLDEST_FIRST)
 
