@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type JobWithMetadata, PgBoss } from 'pg-boss'
 import type { Jobs, Log, Mailer, Sql } from '../ports.js'
 import type { BreachCheck } from '../services/breaches.js'
@@ -27,6 +28,8 @@ const EVERY_MINUTE = '* * * * *'
 const DAY_SECONDS = 86_400
 
 const SUPERVISE_SECONDS = 5
+/** For how long jobs under way may keep the process from its end. */
+const PATIENCE_MS = 10_000
 
 // A job whose process was killed is tried again when its heartbeat has failed for this long.
 const heartbeatSeconds = 10
@@ -177,10 +180,13 @@ export function createJobs({ execute, isOutage, log }: Deps) {
       isRunning = true
     },
 
-    /** Lets jobs under way finish, for at most ten seconds. */
+    /** Lets jobs under way finish, for a while. */
     async stop(): Promise<void> {
       isRunning = false
-      await boss.stop({ graceful: true, timeout: 10_000 })
+      const ended = Promise.all([...workers.keys()].map((queue) => boss.offWork(queue)))
+      await Promise.race([ended, sleep(PATIENCE_MS, null, { ref: false })])
+      // Which would wait as well, but looks twice a second only.
+      await boss.stop({ graceful: false })
     },
   }
 }
