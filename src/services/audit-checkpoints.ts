@@ -1,42 +1,21 @@
-import { isDeepStrictEqual } from 'node:util'
-import { readStatement, signStatement } from '../crypto/statements.js'
 import type { AuditCheckpoint, AuditCheckpointKind } from '../generated/prisma/client.js'
 import type { Clock, Log } from '../ports.js'
 import { type Break, GENESIS, type Link, walkChain } from './audit-chain.js'
+import type { AuditSignatures } from './audit-signatures.js'
 import type { Database } from './database.js'
 import type { Feed } from './feed.js'
 import type { SigningKeys } from './signing-keys.js'
-import type { StoredKeys } from './stored-keys.js'
 
 interface Deps {
   db: Database
   clock: Clock
   log: Log
   signingKeys: SigningKeys
-  storedKeys: StoredKeys
+  signatures: AuditSignatures
   /** No event waits for longer for a signature. */
   intervalMs: number
 }
 
-type Signer = Awaited<ReturnType<SigningKeys['signer']>>
-
-/** What a signed place of the audit log is, by the `typ` of its header. */
-export const AUDIT_STATEMENT = 'portcullis-audit+jws'
-const VALUES = '$1::audit_checkpoint_kind, $2::bigint, $3::bytea, $4::timestamptz, $5::text, $6::text'
-const INSERT = `INSERT INTO audit_checkpoints (kind, position, hash, created_at, kid, jws)`
-const PLACE = `${INSERT} VALUES (${VALUES}) ON CONFLICT DO NOTHING`
-// By a key that is not retired, and is not while this is written: what a withdrawn key has signed is looked up once.
-const PLACE_BY_STORED_KEY = `
-  WITH signer AS MATERIALIZED (SELECT kid FROM signing_keys WHERE kid = $5::text AND retired_at IS NULL FOR SHARE),
-  placed AS (${INSERT} SELECT ${VALUES} FROM signer ON CONFLICT DO NOTHING)
-  SELECT kid FROM signer`
-const renew = (condition: string) => `
-  UPDATE audit_checkpoints SET kid = $4::text, jws = $5::text
-  WHERE kind = $1::audit_checkpoint_kind AND position = $2::bigint AND kid = $3::text ${condition}`
-const RENEW = renew('')
-const RENEW_BY_STORED_KEY = renew(
-  'AND EXISTS (SELECT FROM signing_keys k WHERE k.kid = $4::text AND k.retired_at IS NULL FOR SHARE)',
-)
 const HEAD = 'SELECT position, hash FROM audit_events ORDER BY position DESC LIMIT 1'
 const END =
   'SELECT greatest((SELECT max(position) FROM audit_events), (SELECT max(position) FROM audit_checkpoints), 0) AS end'
@@ -51,52 +30,25 @@ const REMOVE_CHECKPOINTS = `
   DELETE FROM audit_checkpoints WHERE position < $1::bigint OR (position = $1::bigint AND kind = 'CHECKPOINT')`
 
 /** Signed statements about the chain of audit events, by the key that signs access tokens. */
-export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys, intervalMs }: Deps) {
+export function createAuditCheckpoints({ db, clock, log, signingKeys, signatures, intervalMs }: Deps) {
   const { auditCheckpoint } = db.prisma
   /** The furthest signed place that this process has seen. */
   let seen = 0n
 
-  const statementOf = (kind: AuditCheckpointKind, { position, hash }: Link, at: Date) => ({
-    kind,
-    position: position.toString(),
-    hash: Buffer.from(hash).toString('hex'),
-    at: at.toISOString(),
-  })
-
-  /** Null when the key has been retired, of which this process may not have heard yet. */
-  async function place(kind: AuditCheckpointKind, link: Link, signer: Signer): Promise<string | null> {
-    const at = clock.now()
-    const jws = await signStatement(AUDIT_STATEMENT, statementOf(kind, link, at), signer)
-    const values = [kind, link.position.toString(), link.hash, at, signer.kid, jws]
-    // A secret of HS256 stands in no table.
-    if (signer.publicJwk === null) await db.sql(PLACE, values)
-    else if ((await db.sql(PLACE_BY_STORED_KEY, values)).length === 0) return null
-    return jws
-  }
-
   async function sign(kind: AuditCheckpointKind, link: Link): Promise<void> {
-    const believed = await place(kind, link, await signingKeys.signer())
-    const jws = believed ?? (await place(kind, link, await signingKeys.signer(0)))
-    if (jws === null) throw new Error('The signing key was replaced meanwhile')
+    const jws = await signatures.place(kind, link)
     if (link.position > seen) seen = link.position
     // Kept elsewhere, the log lines show an end of the chain that was cut off.
     log.info({ position: link.position.toString(), jws }, 'The audit log was signed')
   }
 
-  async function isSigned(checkpoint: AuditCheckpoint): Promise<boolean> {
-    const { kind, kid, jws, createdAt } = checkpoint
-    const key = await storedKeys.find(kid)
-    const signed = key && (await readStatement(AUDIT_STATEMENT, jws, key))
-    return isDeepStrictEqual(signed, statementOf(kind, checkpoint, createdAt))
-  }
-
   /** Whether a key of ours has signed it. One that nobody knows proves nothing, whoever says that it was ours. */
   async function isGenuine(checkpoint: AuditCheckpoint): Promise<boolean> {
-    if (await isSigned(checkpoint)) return true
+    if (await signatures.isGood(checkpoint)) return true
     // Its key may have been withdrawn since: then another has signed it. Looked up once: a forger may change it at every look.
     const { kind, position } = checkpoint
     const renewed = await auditCheckpoint.findUnique({ where: { kind_position: { kind, position } } })
-    return renewed !== null && isSigned({ ...checkpoint, kid: renewed.kid, jws: renewed.jws })
+    return renewed !== null && signatures.isGood({ ...checkpoint, kid: renewed.kid, jws: renewed.jws })
   }
 
   /** From where the log can be told: what retention has left, or null for the first event. */
@@ -175,7 +127,7 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
     async renew(): Promise<void> {
       const signer = await signingKeys.signer(0)
       for (const checkpoint of await auditCheckpoint.findMany({ where: { kid: { not: signer.kid } } })) {
-        const { kind, position, createdAt, kid } = checkpoint
+        const { position, kid } = checkpoint
         const isLeft = await isForged(checkpoint).catch((error) => {
           log.error(
             { position: position.toString(), kid, err: error },
@@ -183,15 +135,7 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys
           )
           return true
         })
-        if (isLeft) continue
-        const jws = await signStatement(AUDIT_STATEMENT, statementOf(kind, checkpoint, createdAt), signer)
-        await db.sql(signer.publicJwk === null ? RENEW : RENEW_BY_STORED_KEY, [
-          kind,
-          position.toString(),
-          kid,
-          signer.kid,
-          jws,
-        ])
+        if (!isLeft) await signatures.renew(checkpoint, signer)
       }
     },
 

@@ -19,6 +19,7 @@ import { createAlerts } from './alerts.js'
 import { createAudit } from './audit.js'
 import { createAuditCheckpoints, signEvery } from './audit-checkpoints.js'
 import { createAuditCursors } from './audit-cursors.js'
+import { createAuditSignatures } from './audit-signatures.js'
 import { createAuditVerification } from './audit-verification.js'
 import { createBreaches } from './breaches.js'
 import type { Database } from './database.js'
@@ -109,7 +110,8 @@ export function createServices(deps: ServiceDeps) {
   })
   const storedKeys = createStoredKeys({ db, clock, keys: keys('signing-keys'), signingKeys, hmacKeys, tokenLifetimeMs })
   const { checkpointMs: intervalMs, checkpointEvents, retentionMs } = config.audit
-  const checkpoints = createAuditCheckpoints({ db, clock, log, signingKeys, storedKeys, intervalMs })
+  const signatures = createAuditSignatures({ db, clock, signingKeys, storedKeys })
+  const checkpoints = createAuditCheckpoints({ db, clock, log, signingKeys, signatures, intervalMs })
   signEvery(feed, checkpoints, checkpointEvents, log)
   const lives = createLives({ clock, records, sessions, sessionEnds, signingKeys })
   const alerts = createAlerts({ feed, records, lives })
