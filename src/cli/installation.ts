@@ -49,7 +49,7 @@ export async function withInstallation<T>(
   work: (runtime: Runtime, operator: Client) => Promise<T>,
 ): Promise<T> {
   const { config, log } = await readSettings(host)
-  const runtime = await createRuntime(config, log, urlsOf(config))
+  const runtime = await createRuntime(config, log, urlsOf(config), host.replacements)
   try {
     if (runtime.redis && !(await isReachable(runtime.redis))) {
       log.warn({}, 'Redis is not reachable: servers that reach it may not notice a change for a while')

@@ -1,9 +1,7 @@
 import { inspect } from 'node:util'
 import { afterAll, onTestFinished, TestRunner } from 'vitest'
 import { createApp } from '../../src/app.js'
-import { type Config, loadConfig } from '../../src/config.js'
-import { createPasswordEstimator } from '../../src/infra/password-estimator.js'
-import { createPasswordHasher } from '../../src/infra/password-hasher.js'
+import { loadConfig } from '../../src/config.js'
 import type { BreachChecker } from '../../src/ports.js'
 import { byServer } from '../../src/services/client.js'
 import { type Auditor, createAuditor } from './auditor.js'
@@ -17,6 +15,7 @@ import { createInstallation, type Installation } from './installation.js'
 import { createTestLog, type TestLog } from './log.js'
 import { createTestMailbox, type Mailbox, proofOf, SUBJECTS } from './mailbox.js'
 import { expectNoSecrets, noteKeys, noteSigningKeys } from './secrets.js'
+import { threadsOf } from './threads.js'
 import { createUser, type User } from './user.js'
 
 export interface Overrides {
@@ -85,16 +84,6 @@ function configOf(databaseUrl: string, env: Record<string, string>) {
   noteKeys(settings)
   return loadConfig(settings)
 }
-
-const usual = loadConfig({ ...TEST_ENVIRONMENT }).hashing
-const hasher = createPasswordHasher(usual)
-const estimator = createPasswordEstimator(true)
-// Its thread gives way to all others: where tests have begun, it would not be ready for long.
-await estimator.estimate('', [])
-
-/** Dictionaries are a second of work to read. Servers that hash in another way than usual have threads of their own. */
-const threadsOf = ({ hashing }: Config) =>
-  JSON.stringify(hashing) === JSON.stringify(usual) ? { hasher, estimator } : { estimator }
 
 /** Starts a server on a database of its own. It ends with the test or, started outside of one, with the file. */
 export async function startApp({ env = {}, beside, ...replacements }: Overrides = {}): Promise<TestApp> {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { Host } from '../../src/cli/host.js'
 import { runCommand } from '../../src/cli/program.js'
 import { processEnv } from './server-process.js'
+import { estimator } from './threads.js'
 
 const MAX_OUTPUT = 64 * 1024 * 1024
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -30,7 +31,13 @@ export const runCli = (env: Record<string, string>, ...args: string[]) => feedCl
 /** The same, with something on its standard input. */
 export async function feedCli(input: string, env: Record<string, string>, ...args: string[]): Promise<CliResult> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()]
-  const host: Host = { env: processEnv(env), stdin: Readable.from([input]), stdout, stderr }
+  const host: Host = {
+    env: processEnv(env),
+    stdin: Readable.from([input]),
+    stdout,
+    stderr,
+    replacements: { estimator },
+  }
   const written = Promise.all([text(stdout), text(stderr)])
   await runCommand(host, args)
   for (const stream of [stdout, stderr]) stream.end()
