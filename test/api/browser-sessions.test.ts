@@ -175,6 +175,21 @@ describe('a planted cookie', () => {
     }
   })
 
+  // A subdomain may set what a browser takes for another name, without the rules of __Host-.
+  test.each(['\u00a0NAME=', 'NAME\u00a0=', '\u00a0\u00a0NAME\u00a0=', 'NAME'])(
+    'whose name is nearly ours, %j, is none',
+    async (name) => {
+      const ada = await app.newUser()
+      const good = `${COOKIE}=${tokenOf(await ada.openBrowser())}`
+      const planted = `${name.replace('NAME', COOKIE)}${name.endsWith('=') ? 'x' : ''}`
+      for (const cookie of [`${planted}; ${good}`, `${good}; ${planted}`]) {
+        expectType(await app.anonymous.with({ cookie, origin: FRONTEND }).call(RefreshDocument), 'RefreshSuccess')
+      }
+      const alone = await app.anonymous.with({ cookie: planted, origin: FRONTEND }).call(RefreshDocument)
+      expect(expectType(alone, 'InvalidRefreshTokenError').reason).toBe('MISSING')
+    },
+  )
+
   test('of a session is replaced at the login: who planted it gets nothing', async () => {
     const [ada, mallory] = [await app.newUser(), await app.newUser()]
     const planted = tokenOf(await mallory.openBrowser())
