@@ -44,8 +44,10 @@ export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) 
 
   /** When the account has last signed in there, unless that is too long ago or was with an earlier password. */
   function seenAt(device: KnownDevice, { id, passwordChangedAt }: Account): number | null {
-    const at = device.accounts.find(([userId]) => userId === id)?.[1] ?? 0
-    return isRecent(at) && at >= passwordChangedAt.getTime() ? at : null
+    // Not when it was compared with: a sign-in may end after a change of the password that has overtaken it.
+    const [, at = 0] =
+      device.accounts.find(([userId, , since]) => userId === id && since === passwordChangedAt.getTime()) ?? []
+    return isRecent(at) ? at : null
   }
 
   return {

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import type { Browser } from '../support/browser.js'
 import { type Client, expectType } from '../support/client.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { DEVICES } from '../support/devices.js'
 import { TEST_ENVIRONMENT } from '../support/environment.js'
 import {
@@ -229,6 +230,24 @@ test('A device that knows an earlier password uses up no calls of those that kno
   const at = (cookie: string) => anonymous.with({ cookie: `${NAME}=${encodeURIComponent(cookie)}` })
   await fail(at(former), ada.email, 3)
   expect(await signIn(at(cookieOf(present)), ada.email, NEXT_PASSWORD)).toBe('LoginSuccess')
+})
+
+test('A device whose sign-in is overtaken by a change of the password does not know the new one', async () => {
+  const [ada, mallory] = [await app.newUser(), await app.newUser()]
+  // The sign-in ends the session that the browser had, and waits for it.
+  const browser = await mallory.openBrowser()
+  const lock = await lockDatabase(app.installation, `SELECT FROM sessions WHERE user_id = '${mallory.id}' FOR UPDATE`)
+  const input = { identifier: ada.email, password: ada.password }
+  const signedIn = browser.call(LoginDocument, { input })
+  await lock.untilWaiting(1)
+  await ada.call(ChangePasswordDocument, { input: { currentPassword: ada.password, newPassword: NEXT_PASSWORD } })
+  await lock.release()
+  expectType(await signedIn, 'LoginSuccess')
+  const device = carrying(cookieOf(browser))
+  for (let time = 1; time <= 4; time += 1)
+    expect(await signIn(device, ada.email, ada.password)).not.toBe('LoginSuccess')
+  expect(await signIn(device, ada.email, ada.password)).toBe('AccountLockedError')
+  expect(await signIn(stranger, ada.email, NEXT_PASSWORD)).toBe('AccountLockedError')
 })
 
 test('A locked identifier without an account is answered as before, with whatever cookie', async () => {
