@@ -80,6 +80,19 @@ describe('verifying an access token', () => {
     expect((await bearer(token).refusal(SessionsDocument)).code).toBe('UNAUTHENTICATED')
   })
 
+  test('refuses one whose session an earlier field of the same operation has ended', async () => {
+    const ada = await app.newUser()
+    const { accessToken } = await ada.logIn()
+    const verified = (token: string) => `verifyToken(input: { token: "${token}" }) { __typename }`
+    const query = `mutation {
+      before: ${verified(accessToken)} terminateAllSessions { __typename } after: ${verified(accessToken)}
+      logout { __typename } own: ${verified(ada.accessToken)}
+    }`
+    const [good, bad] = [{ __typename: 'VerifyTokenSuccess' }, { __typename: 'InvalidTokenError' }]
+    const { data } = await ada.post(JSON.stringify({ query }))
+    expect(data).toMatchObject({ before: good, after: bad, own: bad })
+  })
+
   test('refuses one that has expired, while its session lives on', async () => {
     const ada = await app.newUser()
     clock.advance('14m')
