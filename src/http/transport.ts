@@ -88,7 +88,7 @@ class NodeTransport implements HttpTransport {
     const { origin, 'x-csrf-token': token, 'content-type': contentType } = this.request.headers
     if (this.isCsrfToken(typeof token === 'string' ? token : null)) return true
     // A page elsewhere cannot send this content type without a preflight, which its origin does not pass.
-    const isJson = contentType?.startsWith('application/json') === true
+    const isJson = contentType?.toLowerCase().startsWith('application/json') === true
     return origin !== undefined && this.settings.isTrustedOrigin(origin) && isJson
   }
 

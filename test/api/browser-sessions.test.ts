@@ -154,6 +154,12 @@ describe('signing a browser in', () => {
   })
 })
 
+test('A media type is one in whatever case (RFC 9110 section 8.3.1), as proof of a page too', async () => {
+  const browser = await (await app.newUser()).openBrowser()
+  const headers = { origin: FRONTEND, 'content-type': 'Application/JSON; Charset=UTF-8' }
+  expectType(await browser.with(headers).call(RefreshDocument), 'RefreshSuccess')
+})
+
 describe('a planted cookie', () => {
   test('that pairs with a CSRF token proves nothing when the origin is none of ours', async () => {
     const ada = await app.newUser()
