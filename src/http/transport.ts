@@ -156,10 +156,10 @@ class NodeTransport implements HttpTransport {
     const { cookie } = this.request.headers
     if (!cookie) return null
     const fullName = this.nameOf(name)
-    const pairs = cookie.split(';').filter((each) => each.split('=', 1)[0]?.trim() === fullName)
     // A name that is ours only without its no-break space is none of ours: to the browser it has no prefix __Host-.
-    const [value, another] = pairs.map((pair) => parseCookie(pair)[fullName]).filter((each) => each !== undefined)
-    return value !== undefined && another === undefined ? value || null : null
+    const named = cookie.split(';').filter((pair) => pair.includes(fullName))
+    const [value, another] = named.map((pair) => parseCookie(pair)[fullName]).filter((each) => each !== undefined)
+    return another === undefined ? value || null : null
   }
 
   private set(name: CookieName, value: string, expires?: Date): void {

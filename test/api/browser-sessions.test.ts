@@ -160,54 +160,6 @@ test('A media type is one in whatever case (RFC 9110 section 8.3.1), as proof of
   expectType(await browser.with(headers).call(RefreshDocument), 'RefreshSuccess')
 })
 
-describe('a planted cookie', () => {
-  test('that pairs with a CSRF token proves nothing when the origin is none of ours', async () => {
-    const ada = await app.newUser()
-    const page = await (await ada.openBrowser()).withCsrfToken()
-    const refused = await page.with({ origin: 'https://evil.example' }).refusal(RefreshDocument)
-    expect(refused).toMatchObject({ code: 'CSRF_FAILED', status: 403 })
-    // The server's own pages, too, where the lists do not name them.
-    for (const origin of [READER, app.url]) {
-      expectType(await page.with({ origin }).call(RefreshDocument), 'RefreshSuccess')
-    }
-  })
-
-  test('beside one of ours makes neither count', async () => {
-    const [ada, mallory] = [await app.newUser(), await app.newUser()]
-    const [good, planted] = [tokenOf(await ada.openBrowser()), tokenOf(await mallory.openBrowser())]
-    for (const cookie of [`${COOKIE}=${planted}; ${COOKIE}=${good}`, `${COOKIE}=${good}; ${COOKIE}=${planted}`]) {
-      const result = await app.anonymous.with({ cookie, origin: FRONTEND }).call(RefreshDocument)
-      expect(expectType(result, 'InvalidRefreshTokenError').reason).toBe('MISSING')
-    }
-  })
-
-  // A subdomain may set what a browser takes for another name, without the rules of __Host-.
-  test.each(['\u00a0NAME=', 'NAME\u00a0=', '\u00a0\u00a0NAME\u00a0=', 'NAME'])(
-    'whose name is nearly ours, %j, is none',
-    async (name) => {
-      const ada = await app.newUser()
-      const good = `${COOKIE}=${tokenOf(await ada.openBrowser())}`
-      const planted = `${name.replace('NAME', COOKIE)}${name.endsWith('=') ? 'x' : ''}`
-      for (const cookie of [`${planted}; ${good}`, `${good}; ${planted}`]) {
-        expectType(await app.anonymous.with({ cookie, origin: FRONTEND }).call(RefreshDocument), 'RefreshSuccess')
-      }
-      const alone = await app.anonymous.with({ cookie: planted, origin: FRONTEND }).call(RefreshDocument)
-      expect(expectType(alone, 'InvalidRefreshTokenError').reason).toBe('MISSING')
-    },
-  )
-
-  test('of a session is replaced at the login: who planted it gets nothing', async () => {
-    const [ada, mallory] = [await app.newUser(), await app.newUser()]
-    const planted = tokenOf(await mallory.openBrowser())
-    const answer = await withCookie(planted).execute(LoginDocument, { input: credentials(ada) })
-    const [cookie] = answer.headers.getSetCookie()
-    expect(cookie).toMatch(`${COOKIE}=`)
-    expect(cookie).not.toContain(planted.slice(0, 24))
-    const result = await app.anonymous.call(RefreshDocument, { input: { refreshToken: planted } })
-    expect(expectType(result, 'InvalidRefreshTokenError').reason).toBe('REVOKED')
-  })
-})
-
 describe('a form of the pages that mails lead to, with its token', () => {
   /** The status of the form that a page with those headers sends. */
   async function sendForm(headers: Record<string, string>): Promise<number> {
