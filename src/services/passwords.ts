@@ -103,17 +103,19 @@ export function createPasswords(deps: Deps) {
       history: [...new Set([passwordHash, ...(await historyOf(user.id))])].slice(0, historyLength),
     })
     await accessTokens.assertSigner()
-    const { ended, refreshToken } = await db.transaction(async (tx) => {
+    const { ended, refreshToken, changed } = await db.transaction(async (tx) => {
       if (!(await replace(tx, user.id, passwordHash, accepted))) throw new InvalidCredentialsError()
       await throttle.clearSession(tx, session.id)
       const ended = await sessions.end(tx, client, user.id, 'PASSWORD_CHANGED', { except: session.id })
       const metadata = { terminatedSessions: ended.length }
       await audit.record(tx, client, { type: 'PASSWORD_CHANGED', userId: user.id, sessionId: session.id, metadata })
       await mails.send(tx, user, 'password-changed', originOf(client, clock.now()))
-      return { ended, refreshToken: await sessions.reissue(tx, session) }
+      const refreshToken = await sessions.reissue(tx, session)
+      // Not later: a reset that comes next is of a password that this caller has not proven.
+      return { ended, refreshToken, changed: await records.freshUser(user.id, tx.sql) }
     })
-    const [freshUser, freshSession] = await Promise.all([records.freshUser(user.id), records.freshSession(session.id)])
-    const authentication = await accessTokens.issue(freshUser ?? user, freshSession ?? session, refreshToken)
+    const freshSession = await records.freshSession(session.id)
+    const authentication = await accessTokens.issue(changed ?? user, freshSession ?? session, refreshToken)
     return { authentication, terminatedSessions: ended.length }
   }
 
