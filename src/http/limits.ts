@@ -81,6 +81,31 @@ const rootFieldsRule =
     },
   })
 
+const CONDITIONS = new Set(['skip', 'include'])
+
+/** Of a subscription whose only field was skipped, graphql-js finds none and throws: the specification allows no conditions there. */
+const unconditionalRule: ValidationRule = (context) => ({
+  OperationDefinition({ operation, selectionSet }) {
+    if (operation !== OperationTypeNode.SUBSCRIPTION) return
+    const fragments = new Set<string>()
+    function look({ selections }: SelectionSetNode): void {
+      for (const selection of selections) {
+        const condition = selection.directives?.find(({ name }) => CONDITIONS.has(name.value))
+        if (condition) {
+          const message = `A subscription may not have @${condition.name.value} at its root.`
+          context.reportError(new GraphQLError(message, { nodes: condition }))
+        }
+        if (selection.kind === Kind.INLINE_FRAGMENT) look(selection.selectionSet)
+        if (selection.kind !== Kind.FRAGMENT_SPREAD || fragments.has(selection.name.value)) continue
+        fragments.add(selection.name.value)
+        const fragment = context.getFragment(selection.name.value)
+        if (fragment) look(fragment.selectionSet)
+      }
+    }
+    look(selectionSet)
+  },
+})
+
 /** Refuses documents beyond the limits, on every transport. */
 export const documentLimits = ({ tokens, depth, aliases, rootFields, directives }: DocumentLimits): Plugin[] => [
   {
@@ -97,6 +122,7 @@ export const documentLimits = ({ tokens, depth, aliases, rootFields, directives 
       addValidationRule(namesRule)
       addValidationRule(repetitionsRule)
       addValidationRule(rootFieldsRule(rootFields))
+      addValidationRule(unconditionalRule)
     },
   },
 ]

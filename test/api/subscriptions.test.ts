@@ -113,6 +113,17 @@ describe.each(TRANSPORTS)('over %s', (_, follow) => {
     expect(edgesOf(follower).map(({ node }) => node.userId)).toEqual([ada.id])
   })
 
+  test.each([
+    'subscription { securityAlerts @skip(if: true) { cursor } }',
+    'subscription { ... @include(if: false) { securityAlerts { cursor } } }',
+    'subscription { ...F } fragment F on Subscription { ...G @skip(if: true) } fragment G on Subscription { securityAlerts { cursor } }',
+    'subscription ($not: Boolean! = true) { securityAlerts @skip(if: $not) { cursor } }',
+  ])('a condition on the only field is refused: %s', async (query) => {
+    const ada = await app.newUser()
+    const { errors } = await (await follow(app, ada.accessToken, query)).next()
+    expect(errors?.map(({ extensions }) => extensions.code)).toEqual(['BAD_USER_INPUT'])
+  })
+
   test('alerts need a session', async () => {
     const follower = await follow(app, undefined, ALERTS)
     expect((await follower.next()).errors).toMatchObject([{ extensions: { code: 'UNAUTHENTICATED' } }])
