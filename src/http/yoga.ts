@@ -17,7 +17,7 @@ import { createCap } from './caps.js'
 import { endTogether, streamEvents } from './event-stream.js'
 import { callerOf, type Exchange } from './exchange.js'
 import { createExecutor, createSubscriber, type Executor, type OnField, type Subscriber } from './execution.js'
-import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors } from './graphql-errors.js'
+import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { type DocumentLimits, documentLimits } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
 import { declaredOf } from './variables.js'
@@ -52,7 +52,7 @@ const acceptsStream = ({ request }: Exchange) =>
 
 /** Whether the client reads nothing else: a refusal says by its status then that there is no stream. */
 const asksForStream = ({ request: { headers } }: Exchange) =>
-  headers.accept?.includes('text/event-stream') === true && !/json|\*/.test(headers.accept)
+  /text\/(event-stream|\*)/.test(headers.accept ?? '') && !/json|(\*|application)\/\*/.test(headers.accept ?? '')
 
 const useNoIntrospection = (): Plugin => ({
   onValidate({ addValidationRule }) {
@@ -112,9 +112,9 @@ const useResults = (maskError: ErrorMasker, log: Log): Plugin => ({
     stampErrors({ errors }, client, log)
     const retryAfter = retryAfterOf({ errors })
     if (retryAfter !== null) head.set('retry-after', retryAfter)
-    const refusal = !result.data &&
-      asksForStream(exchange) && { extensions: { http: { status: refusalOf({ errors }) } } }
-    setResult({ ...result, errors, ...refusal })
+    // Of an error that some field has thrown Yoga would say 500, which a proxy may take for that of a broken server.
+    const status = asksForStream(exchange) ? refusalOf({ errors }) : statusOf({ ...result, errors })
+    setResult({ ...result, errors, ...(!result.data && { extensions: { http: { status } } }) })
   },
 })
 

@@ -214,6 +214,20 @@ describe('server-sent events', () => {
     },
   )
 
+  test.each([
+    ['text/event-stream', 401],
+    ['text/*', 401],
+    ['text/event-stream, application/json', 200],
+    ['application/json', 200],
+    ['application/graphql-response+json', 200],
+    ['*/*', 200],
+  ])('that are refused to who takes %s are no error of the server: %i', async (accept, status) => {
+    const parameters = new URLSearchParams({ query: ALERTS })
+    const response = await fetch(`${app.url}/graphql?${parameters}`, { headers: { accept } })
+    expect(response.status).toBe(status)
+    expect(await response.text()).toContain('"extensions":{"code":"UNAUTHENTICATED"}}]}')
+  })
+
   test('can be asked for with GET', async () => {
     const ada = await app.newUser()
     const after = await newestCursor(ada)
