@@ -48,15 +48,20 @@ describe('signing in for a browser', () => {
     expect(browser.lastSetCookies()).toEqual([])
   })
 
-  test('over https sets a __Host- cookie, which only a secure connection carries', async () => {
-    const secure = await startApp({ env: { PUBLIC_URL: 'https://auth.example.com' } })
+  test('over https sets __Host- cookies, which only a secure connection carries', async () => {
+    const secure = await startApp({ env: { PUBLIC_URL: 'https://auth.example.com', ACCESS_TOKEN_COOKIE: 'true' } })
     const ada = await secure.newUser()
     const browser = await ada.openBrowser()
-    const [cookie] = browser.lastSetCookies()
-    expect(cookie).toMatchObject({
-      name: '__Host-portcullis_refresh',
-      attributes: { httponly: true, secure: true, samesite: 'Lax', path: '/' },
-    })
+    const cookies = [...browser.lastSetCookies()]
+    await browser.call(CsrfTokenDocument)
+    cookies.push(...browser.lastSetCookies())
+    expect(cookies.map(({ name }) => name)).toEqual(
+      ['refresh', 'access', 'device', 'csrf'].map((name) => `__Host-portcullis_${name}`),
+    )
+    for (const { attributes } of cookies) {
+      expect(attributes).toMatchObject({ httponly: true, secure: true, samesite: 'Lax', path: '/' })
+      expect(attributes).not.toHaveProperty('domain')
+    }
   })
 })
 
