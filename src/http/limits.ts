@@ -21,7 +21,7 @@ const SENSITIVE = new Set([
 ])
 
 /** Ends the validation, so that a document that is too complex costs no more of it. */
-function refuse(message: string): never {
+export function refuse(message: string): never {
   throw new GraphQLError(message, { extensions: { code: 'QUERY_TOO_COMPLEX', http: { spec: true, status: 400 } } })
 }
 

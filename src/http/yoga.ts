@@ -18,7 +18,7 @@ import { endTogether, streamEvents } from './event-stream.js'
 import { callerOf, type Exchange } from './exchange.js'
 import { createExecutor, createSubscriber, type Executor, type OnField, type Subscriber } from './execution.js'
 import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
-import { type DocumentLimits, documentLimits } from './limits.js'
+import { type DocumentLimits, documentLimits, refuse } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
 import { declaredOf } from './variables.js'
 
@@ -86,9 +86,15 @@ const useValidation = (hideSuggestions: boolean): Plugin => ({
   onValidate({ context, setResult, setValidationFn }) {
     const { invalid } = (context as Partial<ServerContext>).exchange ?? {}
     if (invalid) setResult(invalid)
-    setValidationFn((schema, document, rules, _typeInfo, options) =>
-      validate(schema, document, rules, { ...options, hideSuggestions, maxErrors: MAX_ERRORS }),
-    )
+    setValidationFn((schema, document, rules, _typeInfo, options) => {
+      try {
+        return validate(schema, document, rules, { ...options, hideSuggestions, maxErrors: MAX_ERRORS })
+      } catch (error) {
+        // Pairs of fragments in circles are compared as deep as there are pairs, before anything says that they are circles.
+        if (error instanceof RangeError) refuse('Has too many fragments that spread each other.')
+        throw error
+      }
+    })
   },
 })
 
