@@ -3,7 +3,7 @@ import { maxDepthPlugin } from '@escape.tech/graphql-armor-max-depth'
 import { maxDirectivesPlugin } from '@escape.tech/graphql-armor-max-directives'
 import { GraphQLError, Kind, OperationTypeNode, type SelectionSetNode, type ValidationRule } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
-import { rootFields } from './root-fields.js'
+import { rootFields, visitRoot } from './root-fields.js'
 
 /** What a document may ask for at most. */
 export interface DocumentLimits {
@@ -85,24 +85,16 @@ const CONDITIONS = new Set(['skip', 'include'])
 
 /** Of a subscription whose only field was skipped, graphql-js finds none and throws: the specification allows no conditions there. */
 const unconditionalRule: ValidationRule = (context) => ({
-  OperationDefinition({ operation, selectionSet }) {
-    if (operation !== OperationTypeNode.SUBSCRIPTION) return
-    const fragments = new Set<string>()
-    function look({ selections }: SelectionSetNode): void {
-      for (const selection of selections) {
-        const condition = selection.directives?.find(({ name }) => CONDITIONS.has(name.value))
-        if (condition) {
-          const message = `A subscription may not have @${condition.name.value} at its root.`
-          context.reportError(new GraphQLError(message, { nodes: condition }))
-        }
-        if (selection.kind === Kind.INLINE_FRAGMENT) look(selection.selectionSet)
-        if (selection.kind !== Kind.FRAGMENT_SPREAD || fragments.has(selection.name.value)) continue
-        fragments.add(selection.name.value)
-        const fragment = context.getFragment(selection.name.value)
-        if (fragment) look(fragment.selectionSet)
+  OperationDefinition(definition) {
+    if (definition.operation !== OperationTypeNode.SUBSCRIPTION) return
+    const fragmentOf = (name: string) => context.getFragment(name)
+    visitRoot(definition, fragmentOf, ({ directives }) => {
+      for (const directive of directives ?? []) {
+        const name = directive.name.value
+        if (!CONDITIONS.has(name)) continue
+        context.reportError(new GraphQLError(`A subscription may not have @${name} at its root.`, { nodes: directive }))
       }
-    }
-    look(selectionSet)
+    })
   },
 })
 
