@@ -2,7 +2,7 @@ import { type CryptoKey, decodeJwt, errors, type JWTPayload, jwtVerify, SignJWT 
 
 export type JwtAlgorithm = 'EdDSA' | 'ES256' | 'RS256' | 'HS256'
 
-/** The claims of an access token (RFC 9068), as this server issues them. Times are seconds. */
+/** The claims of an access token (RFC 9068), as this server issues them. Times are seconds, but for `pwd`. */
 export interface AccessTokenClaims extends JWTPayload {
   iss: string
   sub: string
@@ -17,6 +17,8 @@ export interface AccessTokenClaims extends JWTPayload {
   email: string
   role: string
   permissions: string[]
+  /** Since when the account has had the password that it had then, in milliseconds: whoever has changed it since has another. */
+  pwd?: number
 }
 
 export interface VerificationKey {

@@ -74,6 +74,7 @@ export function createAccessTokens({ clock, signingKeys, algorithm, lifetimeMs, 
         email: user.email,
         role: user.roleName,
         permissions: user.permissions,
+        pwd: user.passwordChangedAt.getTime(),
       }
       const accessToken = await signAccessToken(claims, await signingKeys.signer())
       const expiry = { expiresAt: new Date(exp * 1000), expiresIn: exp - now }

@@ -1,4 +1,5 @@
 import { DomainError, InvalidCredentialsError, InvalidTokenError, RequestError, WeakPasswordError } from '../errors.js'
+import type { User } from '../generated/prisma/client.js'
 import type { Clock, PasswordHasher } from '../ports.js'
 import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Accounts } from './accounts.js'
@@ -39,6 +40,8 @@ interface Reset {
   terminatedSessions: number
 }
 
+type Changing = Pick<User, 'id' | 'passwordHash' | 'passwordChangedAt'>
+
 /** So many wrong passwords in a session end it (NIST SP 800-63B-4 section 3.2.2 bounds them at a hundred). */
 const MAX_GUESSES = 20
 
@@ -65,10 +68,15 @@ export function createPasswords(deps: Deps) {
    * Stores the new hash, provided that the old one still stands: of two concurrent changes one wins. The account's row
    * stays locked until the commit, so that no session opens with the old password meanwhile.
    */
-  async function replace(tx: Transaction, userId: string, oldHash: string, next: NewPassword): Promise<boolean> {
-    const now = clock.now()
+  async function replace(
+    tx: Transaction,
+    { id: userId, passwordHash, passwordChangedAt }: Changing,
+    next: NewPassword,
+  ): Promise<boolean> {
+    // Later than the last change in any case, though the clock of another server made that: tokens are told apart by it.
+    const now = new Date(Math.max(clock.now().getTime(), passwordChangedAt.getTime() + 1))
     const { count } = await tx.prisma.user.updateMany({
-      where: { id: userId, passwordHash: oldHash, isActive: true },
+      where: { id: userId, passwordHash, isActive: true },
       data: { passwordHash: next.hash, passwordChangedAt: now },
     })
     if (count === 0) return false
@@ -90,21 +98,21 @@ export function createPasswords(deps: Deps) {
     })
 
   async function change(client: Client, user: UserRecord, session: SessionRecord, current: string, next: string) {
-    const { passwordHash } = await db.prisma.user.findUniqueOrThrow({
+    const changing = await db.prisma.user.findUniqueOrThrow({
       where: { id: user.id },
-      select: { passwordHash: true },
+      select: { id: true, passwordHash: true, passwordChangedAt: true },
     })
-    if (!(await hasher.verify(passwordHash, current))) {
+    if (!(await hasher.verify(changing.passwordHash, current))) {
       await countGuess(client, user, session)
       throw new InvalidCredentialsError('The current password is not correct.')
     }
     const accepted = await newPasswords.accept(next, {
       ...user,
-      history: [...new Set([passwordHash, ...(await historyOf(user.id))])].slice(0, historyLength),
+      history: [...new Set([changing.passwordHash, ...(await historyOf(user.id))])].slice(0, historyLength),
     })
     await accessTokens.assertSigner()
     const { ended, refreshToken, changed } = await db.transaction(async (tx) => {
-      if (!(await replace(tx, user.id, passwordHash, accepted))) throw new InvalidCredentialsError()
+      if (!(await replace(tx, changing, accepted))) throw new InvalidCredentialsError()
       await throttle.clearSession(tx, session.id)
       const ended = await sessions.end(tx, client, user.id, 'PASSWORD_CHANGED', { except: session.id })
       const metadata = { terminatedSessions: ended.length }
@@ -128,7 +136,7 @@ export function createPasswords(deps: Deps) {
       // Whoever reads the mails of an address owns it.
       const user = await accounts.establish(tx, found.userId)
       if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
-      if (!(await replace(tx, found.userId, passwordHash, accepted))) throw new InvalidTokenError()
+      if (!(await replace(tx, account, accepted))) throw new InvalidTokenError()
       await oneTimeTokens.end(tx, user.id, 'EMAIL_VERIFICATION')
       const ended = await sessions.end(tx, client, user.id, 'PASSWORD_RESET')
       await throttle.clear(tx, client, user.id)

@@ -145,6 +145,13 @@ describe('a clock that differs', async () => {
     clock.advance('1s')
     expect(await isAccepted(token)).toBe(true)
   })
+
+  test('leaves a token that names no password five seconds before it, and not six', async () => {
+    const me = await grace.call(MeDocument)
+    const changedAt = Math.ceil(Date.parse(me?.passwordChangedAt ?? '') / 1000)
+    expect(await isAccepted(make({ pwd: undefined, iat: changedAt - 5 }))).toBe(true)
+    expect(await isAccepted(make({ pwd: undefined, iat: changedAt - 6 }))).toBe(false)
+  })
 })
 
 describe('a token of another kind', () => {

@@ -3,48 +3,24 @@ import pg from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { openSuccessor } from '../../src/crypto/refresh-tokens.js'
 import { open } from '../../src/crypto/secrets.js'
-import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
-import { type Client, expectType } from '../support/client.js'
-import { lockDatabase } from '../support/database-lock.js'
-import { ChangePasswordDocument, MeDocument, RefreshDocument } from '../support/generated/graphql.js'
+import { startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
+import { RefreshDocument } from '../support/generated/graphql.js'
 import { SUBJECTS } from '../support/mailbox.js'
+import { createRefreshing, times } from '../support/refreshing.js'
 import { openSocket } from '../support/streams.js'
 import type { User } from '../support/user.js'
 
 const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
 const app = await startApp({ env: ISSUER })
 const beside = await startApp({ env: ISSUER, beside: app })
-const { anonymous, clock } = app
+const { clock } = app
 
-const present = (refreshToken: string, at: { anonymous: Client } = app) =>
-  at.anonymous.call(RefreshDocument, { input: { refreshToken } })
-async function rotate(refreshToken: string, at: { anonymous: Client } = app): Promise<string> {
-  const { authentication } = expectType(await present(refreshToken, at), 'RefreshSuccess')
-  return authentication.refreshToken ?? expect.fail('The refresh token is not in the answer')
-}
-const times = <T>(count: number, work: (index: number) => Promise<T>) =>
-  Promise.all(Array.from({ length: count }, (_, index) => work(index)))
+const { present, rotate, isSignedIn, tokensOf, liveOf } = createRefreshing(app)
 const theOnly = (tokens: readonly string[]) => {
   expect(new Set(tokens).size).toBe(1)
   return tokens[0] ?? ''
 }
-const isSignedIn = async ({ accessToken }: Pick<User, 'accessToken'>) =>
-  (await anonymous.with({ authorization: `Bearer ${accessToken}` }).call(MeDocument)) !== null
-
-interface StoredToken {
-  hash: Buffer
-  state: 'LIVE' | 'ROTATED'
-  sealed_successor: Buffer | null
-}
-
-/** What a copy of the database tells of the tokens of a session, oldest first. */
-async function tokensOf({ sessionId }: User): Promise<StoredToken[]> {
-  const database = new pg.Client(app.installation.databaseUrl)
-  await database.connect()
-  const query = 'SELECT * FROM refresh_tokens WHERE session_id = $1 ORDER BY created_at, state DESC'
-  return (await database.query(query, [sessionId]).finally(() => database.end())).rows
-}
-const liveOf = async (user: User) => (await tokensOf(user)).filter(({ state }) => state === 'LIVE').length
 
 describe('fifty that refresh at once', () => {
   test('with one token get one successor, and lose no session', async () => {
@@ -159,41 +135,6 @@ describe('a stolen token ends the session, records it, and tells the owner by ma
     expect(event).toMatchObject({ ...alert, riskLevel: 'HIGH', success: false })
     const mails = (await app.mailsTo(ada.email)).filter(({ subject }) => subject === SUBJECTS.sessionEnded)
     expect(mails).toHaveLength(1)
-  })
-})
-
-describe('a change of the password while the session is renewed', () => {
-  const change = (user: User, newPassword: string, currentPassword: string) =>
-    user.call(ChangePasswordDocument, { input: { currentPassword, newPassword } })
-
-  test('succeeds when the rotation commits in the middle of it', async () => {
-    const ada = await app.newUser()
-    const lock = await lockDatabase(
-      app.installation,
-      `SELECT FROM sessions WHERE id = '${ada.sessionId}' FOR NO KEY UPDATE`,
-    )
-    const rotation = present(ada.refreshToken, beside)
-    await lock.untilWaiting(1)
-    const changing = change(ada, NEXT_PASSWORD, PASSWORD)
-    await lock.untilWaiting(2)
-    await lock.release()
-    expectType(await rotation, 'RefreshSuccess')
-    const { authentication } = expectType(await changing, 'ChangePasswordSuccess')
-    expect(await liveOf(ada)).toBe(1)
-    await rotate(authentication.refreshToken ?? '')
-  })
-
-  test('succeeds whatever comes at the same time, and leaves one live token', async () => {
-    const ada = await app.newUser()
-    const passwords = [PASSWORD, NEXT_PASSWORD, 'the third of all my passwords', 'one after the third lantern']
-    let token = ada.refreshToken
-    for (const [index, next] of passwords.slice(1).entries()) {
-      const refreshes = times(10, (each) => present(token, each % 2 === 0 ? app : beside))
-      const changed = expectType(await change(ada, next, passwords[index] ?? ''), 'ChangePasswordSuccess')
-      await refreshes
-      expect(await liveOf(ada)).toBe(1)
-      token = await rotate(changed.authentication.refreshToken ?? '')
-    }
   })
 })
 

@@ -1,0 +1,92 @@
+import pg from 'pg'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
+import { lockDatabase } from '../support/database-lock.js'
+import { deferred } from '../support/deferred.js'
+import { ChangePasswordDocument } from '../support/generated/graphql.js'
+import { createRefreshing, times } from '../support/refreshing.js'
+import type { User } from '../support/user.js'
+
+const ISSUER = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
+const app = await startApp({ env: ISSUER })
+const beside = await startApp({ env: ISSUER, beside: app })
+const { clock } = app
+const { present, rotate, isSignedIn, liveOf } = createRefreshing(app)
+
+describe('A change of the password while the session is renewed', () => {
+  const change = (user: User, newPassword: string, currentPassword: string) =>
+    user.call(ChangePasswordDocument, { input: { currentPassword, newPassword } })
+
+  test('succeeds when the rotation commits in the middle of it', async () => {
+    const ada = await app.newUser()
+    const lock = await lockDatabase(
+      app.installation,
+      `SELECT FROM sessions WHERE id = '${ada.sessionId}' FOR NO KEY UPDATE`,
+    )
+    const rotation = present(ada.refreshToken, beside)
+    await lock.untilWaiting(1)
+    const changing = change(ada, NEXT_PASSWORD, PASSWORD)
+    await lock.untilWaiting(2)
+    await lock.release()
+    expectType(await rotation, 'RefreshSuccess')
+    const { authentication } = expectType(await changing, 'ChangePasswordSuccess')
+    expect(await liveOf(ada)).toBe(1)
+    await rotate(authentication.refreshToken ?? '')
+  })
+
+  test('succeeds whatever comes at the same time, and leaves one live token', async () => {
+    const ada = await app.newUser()
+    const passwords = [PASSWORD, NEXT_PASSWORD, 'the third of all my passwords', 'one after the third lantern']
+    let { accessToken, refreshToken } = ada
+    for (const [index, newPassword] of passwords.slice(1).entries()) {
+      const refreshes = times(10, (each) => present(refreshToken, each % 2 === 0 ? app : beside))
+      const input = { currentPassword: passwords[index] ?? '', newPassword }
+      const signedIn = app.anonymous.with({ authorization: `Bearer ${accessToken}` })
+      const changed = expectType(await signedIn.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
+      await refreshes
+      expect(await liveOf(ada)).toBe(1)
+      accessToken = changed.authentication.accessToken
+      refreshToken = await rotate(changed.authentication.refreshToken ?? '')
+    }
+  })
+
+  test('leaves a copy of the token nothing that was got while it waited', async () => {
+    const [ada, thief] = [await app.newUser(), { accessToken: '' }]
+    const other = await ada.logIn()
+    const lock = await lockDatabase(app.installation, `SELECT FROM sessions WHERE id = '${other.sessionId}' FOR UPDATE`)
+    const changing = change(ada, NEXT_PASSWORD, PASSWORD)
+    await lock.untilWaiting(1)
+    clock.advance('10s')
+    thief.accessToken = expectType(await present(ada.refreshToken), 'RefreshSuccess').authentication.accessToken
+    clock.advance('10s')
+    await lock.release()
+    const { authentication } = expectType(await changing, 'ChangePasswordSuccess')
+    expect(await isSignedIn(thief)).toBe(false)
+    expect(await isSignedIn(authentication)).toBe(true)
+  })
+
+  test('leaves a copy of the token nothing by a replay that it has overtaken', async () => {
+    const ada = await app.newUser()
+    await rotate(ada.refreshToken)
+    const { query } = pg.Client.prototype
+    const [waits, changed] = [deferred(), deferred()]
+    const slow = vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
+      this: pg.Client,
+      ...args: unknown[]
+    ) {
+      if (!JSON.stringify(args.slice(0, 2)).includes('REPLAYED')) return Reflect.apply(query, this, args)
+      waits.resolve()
+      return changed.promise.then(() => Reflect.apply(query, this, args))
+    } as typeof query)
+    onTestFinished(() => slow.mockRestore())
+    const replay = present(ada.refreshToken)
+    await waits.promise
+    clock.advance('10s')
+    const { authentication } = expectType(await change(ada, NEXT_PASSWORD, PASSWORD), 'ChangePasswordSuccess')
+    changed.resolve()
+    const thief = expectType(await replay, 'RefreshSuccess').authentication
+    expect(await isSignedIn(thief)).toBe(false)
+    expect(await isSignedIn(authentication)).toBe(true)
+  })
+})
