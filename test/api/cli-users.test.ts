@@ -16,9 +16,8 @@ const redis = hasRedis ? await startRedis() : null
 // The prefix of every installation: the command line removes from Redis what it has changed.
 const installation = { ...(await createInstallation()), redisPrefix: 'portcullis:' }
 afterAll(installation.remove)
-const env = { REDIS_URL: redis?.url ?? '' }
-const app = await startApp({ env, beside: { installation } })
-const settings = { ...env, DATABASE_URL: installation.databaseUrl }
+const settings = { REDIS_URL: redis?.url ?? '', DATABASE_URL: installation.databaseUrl }
+const app = await startApp({ env: settings, beside: { installation } })
 const uuid = expect.stringMatching(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
 const byCommandLine = expect.stringMatching(/^cli-[0-9a-f-]{36}$/)
 
