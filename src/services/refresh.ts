@@ -35,7 +35,7 @@ const FIND = `
   SELECT state, rotated_at AS "rotatedAt", sealed_successor AS "sealedSuccessor", session_id AS "sessionId"
   FROM refresh_tokens WHERE hash = $1::bytea`
 
-/** A page that signs out may have a token that another one has used just before. */
+/** A page that signs out, or in again, may have a token that another one has used just before. */
 const LEAVING_MS = 30_000
 
 interface StoredToken {
@@ -131,6 +131,8 @@ export function createRefresh(deps: Deps) {
 
   const isGood = async (token: string, found: StoredToken): Promise<boolean> =>
     found.state === 'LIVE' || (await replayable(token, found)) !== null
+  const isRecent = ({ rotatedAt }: StoredToken): boolean =>
+    rotatedAt !== null && clock.now().getTime() - rotatedAt.getTime() < LEAVING_MS
 
   return {
     /**
@@ -153,8 +155,7 @@ export function createRefresh(deps: Deps) {
       if (current) await logOut(client, current)
       if (!token || !found || found.sessionId === current?.id) return
       const session = await records.freshSession(found.sessionId)
-      const isRecent = found.rotatedAt !== null && clock.now().getTime() - found.rotatedAt.getTime() < LEAVING_MS
-      if (session && !isRecent && !(await isGood(token, found))) await endReused(client, token, session)
+      if (session && !isRecent(found) && !(await isGood(token, found))) await endReused(client, token, session)
       else await logOut(client, session)
     },
 
@@ -162,11 +163,16 @@ export function createRefresh(deps: Deps) {
     isOf: async (session: SessionRecord, token: string | null): Promise<boolean> =>
       token !== null && isRefreshTokenShaped(token) && (await find(token))?.sessionId === session.id,
 
-    /** Ends the session that a browser leaves by signing in again, if the token could still have renewed it. */
+    /**
+     * Ends the session that a browser leaves by signing in again, if the token could still have renewed it. A used one that
+     * nothing else explains is a copy here too, or its thief would stay: the browser does not present it any more.
+     */
     async leave(client: Client, token: string | null): Promise<void> {
       const found = token && isRefreshTokenShaped(token) ? await find(token) : undefined
-      if (token && found && (await isGood(token, found)))
-        await logOut(client, await records.freshSession(found.sessionId))
+      if (!token || !found) return
+      const session = await records.freshSession(found.sessionId)
+      if (await isGood(token, found)) await logOut(client, session)
+      else if (session && !isRecent(found)) await endReused(client, token, session)
     },
   }
 }

@@ -70,7 +70,7 @@ describe('signing in again in a browser', () => {
     expect(await open(ada)).toBe(2)
   })
 
-  test('leaves a session alone whose token could not renew it any more', async () => {
+  test('leaves a session alone whose token could not renew it any more, just after another page has used it', async () => {
     const ada = await app.newUser()
     const browser = await ada.openBrowser()
     const [before, page] = [tokenOf(browser), await browser.withCsrfToken()]
@@ -79,6 +79,25 @@ describe('signing in again in a browser', () => {
     await withCookie(before).call(LoginDocument, { input: credentials(ada) })
     expect(await open(ada)).toBe(3)
     expectType(await page.call(RefreshDocument), 'RefreshSuccess')
+  })
+
+  test('with a token that somebody else has used ends the session of who has the copy', async () => {
+    const ada = await app.newUser()
+    const browser = await ada.openBrowser()
+    const stolen = await app.anonymous.call(RefreshDocument, { input: { refreshToken: tokenOf(browser) } })
+    const { refreshToken } = expectType(stolen, 'RefreshSuccess').authentication
+    app.clock.advance('1h')
+    const answer = await logIn(browser, ada)
+    expect(await app.eventsFrom(answer)).toEqual([
+      'LOGIN_SUCCEEDED',
+      'SESSION_CREATED',
+      'SESSION_TERMINATED',
+      'TOKEN_REUSE_DETECTED',
+    ])
+    await app.mail(ada.email, SUBJECTS.sessionEnded)
+    const refused = await app.anonymous.call(RefreshDocument, { input: { refreshToken } })
+    expect(expectType(refused, 'InvalidRefreshTokenError').reason).toBe('REVOKED')
+    expectType(await (await browser.withCsrfToken()).call(RefreshDocument), 'RefreshSuccess')
   })
 
   test.each([
