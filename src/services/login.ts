@@ -5,7 +5,7 @@ import type { Clock, PasswordHasher } from '../ports.js'
 import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Audit, AuditEntry } from './audit.js'
 import { type Client, describeDevice, originOf } from './client.js'
-import type { Database } from './database.js'
+import type { Database, Transaction } from './database.js'
 import type { Devices } from './devices.js'
 import type { Mails } from './mails.js'
 import type { Sessions } from './sessions.js'
@@ -160,6 +160,13 @@ export function createLogin(deps: Deps) {
     return account || waiting ? 'WRONG_PASSWORD' : 'UNKNOWN_ACCOUNT'
   }
 
+  /** Stores another hash of the same password: also in the history, where it would else count as two. */
+  async function renew(tx: Transaction, { id, passwordHash }: Candidate, rehashed: string): Promise<void> {
+    const data = { passwordHash: rehashed }
+    await tx.prisma.user.update({ where: { id }, data })
+    await tx.prisma.passwordHistory.updateMany({ where: { userId: id, passwordHash }, data })
+  }
+
   async function succeed(
     client: Client,
     account: Candidate,
@@ -185,7 +192,7 @@ export function createLogin(deps: Deps) {
       rehashed || isNewDevice
         ? await db.transaction(async (tx) => {
             const session = await sessions.open(tx, client, request)
-            if (rehashed) await tx.prisma.user.update({ where: { id: account.id }, data: { passwordHash: rehashed } })
+            if (rehashed) await renew(tx, account, rehashed)
             if (isNewDevice) await mails.send(tx, session.user, 'new-device', originOf(client, clock.now()))
             return session
           })

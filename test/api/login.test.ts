@@ -2,7 +2,13 @@ import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { lockDatabase } from '../support/database-lock.js'
-import { LoginDocument, type LoginInput, MeDocument, RegisterDocument } from '../support/generated/graphql.js'
+import {
+  ChangePasswordDocument,
+  LoginDocument,
+  type LoginInput,
+  MeDocument,
+  RegisterDocument,
+} from '../support/generated/graphql.js'
 
 const app = await startApp()
 const { anonymous } = app
@@ -127,6 +133,19 @@ describe('an account whose password was hashed with other parameters', () => {
     expect(after).toContain('$m=2048,')
     expectType(await signIn(ada.password), 'LoginSuccess')
     expect(await app.operator.passwordHashOf(ada)).toBe(after)
+  })
+
+  test('is kept from as many earlier passwords as before', async () => {
+    const ada = await app.newUser()
+    const change = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+    expectType(await ada.call(ChangePasswordDocument, { input: change }), 'ChangePasswordSuccess')
+    const stronger = await startApp({ beside: app, env: { PASSWORD_HASH_MEMORY_KIB: '2048', PASSWORD_HISTORY: '2' } })
+    const input = { identifier: ada.email, password: NEXT_PASSWORD, tokenDelivery: 'BODY' } as const
+    const { authentication } = expectType(await stronger.anonymous.call(LoginDocument, { input }), 'LoginSuccess')
+    const signedIn = stronger.anonymous.with({ authorization: `Bearer ${authentication.accessToken}` })
+    const back = { currentPassword: NEXT_PASSWORD, newPassword: ada.password }
+    const refused = expectType(await signedIn.call(ChangePasswordDocument, { input: back }), 'WeakPasswordError')
+    expect(refused.violations.map(({ rule }) => rule)).toEqual(['REUSED'])
   })
 
   test('signs in at two processes at once', async () => {
