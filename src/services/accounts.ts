@@ -21,6 +21,12 @@ const LOCK = `
   WHERE u.email_normalized = (SELECT email_normalized FROM users WHERE id = $1::uuid)
   ORDER BY u.id FOR UPDATE`
 
+// Later than the last change, whatever the clocks say.
+const TAKE_PASSWORD = `
+  UPDATE users SET password_hash = $2::text,
+                   password_changed_at = greatest($3::timestamptz, password_changed_at + interval '1 millisecond')
+  WHERE id = $1::uuid`
+
 interface Claimant {
   id: string
   isPending: boolean
@@ -61,6 +67,10 @@ export function createAccounts({ clock, records, throttle }: { clock: Clock; rec
 
   return {
     findById,
+
+    /** Puts the hash that no password has in the place of the account's. Its row stays locked until the commit. */
+    takePassword: async (tx: Transaction, userId: string, unusableHash: string): Promise<void> =>
+      void (await tx.sql(TAKE_PASSWORD, [userId, unusableHash, clock.now()])),
 
     /** The established account of an address, else the latest registration that waits for its verification. */
     async findByEmail(tx: Transaction, emailNormalized: string): Promise<UserRecord | null> {

@@ -35,11 +35,11 @@ export function createNotMe(deps: Deps) {
     const found = await oneTimeTokens.find('NOT_ME', { token })
     if (!found) throw new InvalidTokenError()
     const { userId } = found
-    const passwordHash = await getUnusableHash()
+    const unusableHash = await getUnusableHash()
     await db.transaction(async (tx) => {
       const now = clock.now()
       // First the account's row: no session opens with the old password from here on.
-      await tx.prisma.user.updateMany({ where: { id: userId }, data: { passwordHash, passwordChangedAt: now } })
+      await accounts.takePassword(tx, userId, unusableHash)
       if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
       await tx.prisma.oneTimeToken.updateMany({ where: { userId, usedAt: null }, data: { usedAt: now } })
       await tx.afterCommit(() => records.forget({ userIds: [userId] }))

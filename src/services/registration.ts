@@ -47,13 +47,13 @@ export function createRegistration(deps: Deps) {
    * An account that can be used before its address is proven may be a squatter's, if somebody has registered the address
    * once more: whoever proves it gets the account, but nobody's password and none of its sessions.
    */
-  async function disown(tx: Transaction, client: Client, userId: string, passwordHash: string): Promise<void> {
+  async function disown(tx: Transaction, client: Client, userId: string, unusableHash: string): Promise<void> {
     const { prisma } = tx
     const user = await prisma.user.findUnique({ where: { id: userId } })
     if (!user || user.pendingUntil || user.emailVerifiedAt) return
     const others = { emailNormalized: user.emailNormalized, pendingUntil: { not: null } }
     if (!user.isContested && (await prisma.user.count({ where: others })) === 0) return
-    await prisma.user.updateMany({ where: { id: userId }, data: { passwordHash, passwordChangedAt: clock.now() } })
+    await accounts.takePassword(tx, userId, unusableHash)
     await prisma.passwordHistory.deleteMany({ where: { userId } })
     await sessions.end(tx, client, userId, 'TERMINATED')
   }

@@ -167,6 +167,20 @@ describe('the link', () => {
     expect(await signIn(late.ada, late.ada.password)).toBe('LoginSuccess')
   })
 
+  test('makes the next password a later one, also where the clock of the server is behind that of another', async () => {
+    const ada = await app.newUser()
+    const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+    const changed = expectType(await ada.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
+    clock.advance('-4s')
+    await press(tokenOf(await app.mail(ada.email, SUBJECTS.passwordChanged)))
+    const { token } = proofOf(await app.mail(ada.email, SUBJECTS.reset))
+    await app.anonymous.call(ResetPasswordDocument, { input: { token, newPassword: LAST_PASSWORD } })
+    const back = await ada.logIn({ password: LAST_PASSWORD })
+    const [before, after] = [changed.authentication.user, await back.call(MeDocument)]
+    expect(Date.parse(after?.passwordChangedAt ?? '')).toBeGreaterThan(Date.parse(before.passwordChangedAt))
+    clock.advance('4s')
+  })
+
   test('of one mail outlives later mails, and dies with the first that is used', async () => {
     const { ada, token } = await warned()
     await ada.logIn({}, { 'user-agent': DEVICES.googlebot })
