@@ -10,7 +10,8 @@ import {
   RequestPasswordResetDocument,
   ResetPasswordDocument,
 } from '../support/generated/graphql.js'
-import { type Mail, proofOf, SUBJECTS } from '../support/mailbox.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
+import { linkOf, openNotMe, tokenOf } from '../support/not-me.js'
 import type { User } from '../support/user.js'
 
 const app = await startApp({ env: { PUBLIC_URL: 'http://localhost:4999', REFRESH_GRACE_PERIOD: '0s' } })
@@ -24,26 +25,8 @@ const signIn = async ({ email }: User, password: string) =>
   (await app.anonymous.call(LoginDocument, { input: { identifier: email, password, tokenDelivery: 'BODY' } }))
     .__typename
 
-const linkOf = ({ text }: Mail) => new URL(/https?:\S+\/not-me\?token=\S+/.exec(text)?.[0] ?? expect.fail(text))
-const tokenOf = (mail: Mail) => linkOf(mail).searchParams.get('token') ?? ''
-
-/** A person's browser on the page: its form is what a GET has shown. */
-async function open(token: string) {
-  const url = `${app.url}/not-me?token=${encodeURIComponent(token)}`
-  const response = await fetch(url)
-  const page = await response.text()
-  const field = (name: string) => new RegExp(`name="${name}" value="([^"]*)"`).exec(page)?.[1] ?? ''
-  const cookie = response.headers
-    .getSetCookie()
-    .map((each) => each.split(';')[0])
-    .join('; ')
-  async function press(fields: Record<string, string> = {}) {
-    const body = new URLSearchParams({ csrf: field('csrf'), token: field('token'), ...fields })
-    const answer = await fetch(`${app.url}/not-me`, { method: 'POST', headers: { cookie }, body })
-    return { status: answer.status, page: await answer.text(), requestId: answer.headers.get('x-request-id') ?? '' }
-  }
-  return { response, page, press }
-}
+/** A person's browser on the page. */
+const open = (token: string) => openNotMe(app.url, token)
 const press = async (token: string) => (await open(token)).press()
 
 /** What somebody does to an account, and which mail tells its owner. */
@@ -223,21 +206,10 @@ describe('the link', () => {
 
   test('cannot be tried at will: what is made up is limited by address', async () => {
     const strict = await startApp({ env: { RATE_LIMITS: 'anonymous=3/1h' } })
-    const response = await fetch(`${strict.url}/not-me?token=x`)
-    const cookie = response.headers
-      .getSetCookie()
-      .map((each) => each.split(';')[0])
-      .join('; ')
-    const csrf = /name="csrf" value="([^"]*)"/.exec(await response.text())?.[1] ?? ''
-    const attempt = () =>
-      fetch(`${strict.url}/not-me`, {
-        method: 'POST',
-        headers: { cookie },
-        body: new URLSearchParams({ csrf, token: 'x' }),
-      })
-    const answers = [await attempt(), await attempt(), await attempt(), await attempt()]
+    const page = await openNotMe(strict.url, 'x')
+    const answers = [await page.press(), await page.press(), await page.press(), await page.press()]
     expect(answers.map(({ status }) => status)).toEqual([400, 400, 400, 429])
-    expect(Number(answers[3]?.headers.get('retry-after'))).toBeGreaterThan(3000)
+    expect(Number(answers[3]?.retryAfter)).toBeGreaterThan(3000)
   })
 
   test('mails nothing to an account that was deactivated meanwhile', async () => {
