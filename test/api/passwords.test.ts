@@ -219,6 +219,17 @@ describe('who is signed in and guesses the password', () => {
     await app.operator.purge()
   })
 
+  test('guesses anew once the right one was found: the errors of an owner do not add up', async () => {
+    const ada = await app.newUser()
+    for (let time = 0; time < 19; time += 1) await guess(ada)
+    const { changePassword } = (await change(ada, NEXT_PASSWORD)).data
+    const { accessToken } = expectType(changePassword, 'ChangePasswordSuccess').authentication
+    const changed = anonymous.with({ authorization: `Bearer ${accessToken}` })
+    const wrong = { currentPassword: 'not my password at all', newPassword: PASSWORD }
+    expectType(await changed.call(ChangePasswordDocument, { input: wrong }), 'InvalidCredentialsError')
+    expect((await changed.call(MeDocument))?.id).toBe(ada.id)
+  })
+
   test('is not let go on by guessing at the same time', async () => {
     const ada = await app.newUser()
     const thief = await ada.logIn()
