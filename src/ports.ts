@@ -7,6 +7,8 @@ export interface Clock {
 
 /** argon2id in PHC string format, computed away from the event loop by a bounded pool. */
 export interface PasswordHasher {
+  /** Throws ServiceUnavailableError when the queue is full: call before work that would be in vain. */
+  assertRoom(): void
   /** Throws ServiceUnavailableError when the queue is full. */
   hash(password: string): Promise<string>
   /** Throws ServiceUnavailableError when the queue is full. A malformed hash is simply not a match. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Row } from '../report.js'
 import { PASSWORD } from '../support/accounts.js'
 import { readMetrics } from '../support/api.js'
@@ -15,6 +16,7 @@ const MAX_P99_MS = 50
 /** More than the queue takes, so that it stays full, but few enough refusals that they are not what takes the time. */
 const CROWD = 1000
 const CROWD_PAUSE_MS = 1000
+const PROBES = 8
 const REFUSAL_MS = 5000
 
 export const loginJob = ({ port, accounts }: Environment, connections: number): LoadJob => ({
@@ -104,14 +106,16 @@ async function measureBurst(environment: Environment): Promise<Row[]> {
 /** How long the refusal of a login takes while the queue is full, and is kept so. */
 async function measureRefusals(environment: Environment): Promise<Row[]> {
   const { load, otherLoad } = environment
-  // An account of its own: logins to one account take turns, and would keep the probe from the queue.
-  const [own = '', ...others] = environment.accounts.loginWires
+  // Accounts of their own: logins to one account take turns, and would keep the probes from the queue.
+  const { loginWires } = environment.accounts
+  const [own, others] = [loginWires.slice(0, PROBES), loginWires.slice(PROBES)]
   const job = (connections: number, wires: string[]): LoadJob => ({
     ...loginJob(environment, connections),
     ...{ requests: { kind: 'fixed', wires }, ms: REFUSAL_MS },
   })
   const crowd = otherLoad({ ...job(CROWD, others), pauseMs: CROWD_PAUSE_MS })
-  const [, probe] = await Promise.all([crowd, load({ ...job(1, [own]), pauseMs: PAUSE_MS })])
+  await sleep(CROWD_PAUSE_MS)
+  const [, probe] = await Promise.all([crowd, load({ ...job(PROBES, own), pauseMs: PAUSE_MS })])
   const { ok = 0, refused = 0 } = probe.outcomes
   const p99 = probe.p99Of.refused ?? Number.NaN
   return [

@@ -49,6 +49,7 @@ export function createPasswordHasher({
   })
 
   return {
+    assertRoom: pool.assertRoom,
     hash: (password) => pool.run<string>('hash', { password, parameters }),
     verify: async (encoded, password) => {
       if (!parsePhc(encoded)) return false

@@ -34,10 +34,15 @@ export function createWorkerPool({ file, threads, isEager, queueLength }: Worker
   const accepted = new Set<Promise<unknown>>()
   let isClosed = false
 
+  function assertRoom(): void {
+    if (isClosed || accepted.size >= threads + queueLength) throw new ServiceUnavailableError()
+  }
+
   return {
+    assertRoom,
     /** Calls the named export of the file with the task. */
     run: async <T>(name: string, task: object): Promise<T> => {
-      if (isClosed || accepted.size >= threads + queueLength) throw new ServiceUnavailableError()
+      assertRoom()
       const work: Promise<T> = pool.run(task, { name })
       accepted.add(work)
       try {

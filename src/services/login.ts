@@ -228,6 +228,8 @@ export function createLogin(deps: Deps) {
      * for the password of a registration that waits, EmailNotVerifiedError, also where the address has an account.
      */
     async withPassword(client: Client, input: Credentials): Promise<Authentication> {
+      // Under a flood, the look-ups of those that are refused would take the time of those that wait.
+      hasher.assertRoom()
       const found = await locate(client, input)
       // One after the other, so that many guesses at once are no more than one at a time: each sees what was counted.
       return inTurn(found.throttleKey, async (hasWaited) =>

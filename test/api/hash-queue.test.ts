@@ -3,6 +3,7 @@ import argon2 from 'argon2'
 import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp, type TestApp } from '../support/app.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
 import { RequestPasswordResetDocument } from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
@@ -51,7 +52,10 @@ describe('past HASH_QUEUE_LENGTH', () => {
     )
     await eventually(() => metric(url, 'hash_queue_depth')).toBe(1)
 
+    // Nothing of the database is asked: that, too, would wait.
+    const lock = await lockDatabase(app.installation, 'LOCK TABLE users')
     const refused = await anonymous.post(NOBODY)
+    await lock.release()
     expect(refused).toMatchObject({
       status: 503,
       errors: [{ extensions: { code: 'SERVICE_UNAVAILABLE', retryAfter: 1 } }],
