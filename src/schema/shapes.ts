@@ -38,7 +38,8 @@ export const newEmail = email.refine(
   'Must have at most 64 characters before the @.',
 )
 
-const USERNAME = /^[\p{L}\p{N}][\p{L}\p{N}\p{M}._-]{2,31}$/u
+// Nothing that is made to be ignored, though it may be a letter or a mark: with it, two names would be one to the eye.
+const USERNAME = /^(?!.*\p{Default_Ignorable_Code_Point})[\p{L}\p{N}][\p{L}\p{N}\p{M}._-]{2,31}$/u
 /** As typed, and as it is compared: a single letter may stand for many. */
 export const username = z.string().refine((name) => USERNAME.test(name) && USERNAME.test(normalizeUsername(name)), {
   error: 'Must have 3 to 32 letters, digits, dots, hyphens or underscores, and begin with a letter or a digit.',

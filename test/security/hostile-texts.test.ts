@@ -78,6 +78,23 @@ test('A username that stands for hundreds of letters is refused, and one that fo
   expect((await register('\uff21da-lovelace')).errors).toEqual([])
 })
 
+test.each([
+  ['a variation selector', 'victor\ufe0f'],
+  ['a grapheme joiner', 'vic\u034ftor'],
+  ['a Khmer vowel without a shape', 'victor\u17b4'],
+  ['a Hangul filler', 'victor\u3164'],
+  ['a half-width Hangul filler', 'victor\uffa0'],
+  ['nothing but Hangul fillers', '\u3164\u3164\u3164'],
+])('A username with %s is refused: nobody could see how it differs from another', async (_, username) => {
+  const { errors } = await app.anonymous.post(
+    JSON.stringify({
+      query: 'mutation ($input: RegisterInput!) { register(input: $input) { __typename } }',
+      variables: { input: { ...app.newAccount(), username } },
+    }),
+  )
+  expect(errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT', issues: [{ path: ['input', 'username'] }] } }])
+})
+
 test('A password with half of a character is refused: it would be as good as another', async () => {
   const ada = await app.newUser()
   const change = { query: 'mutation ($i: ChangePasswordInput!) { changePassword(input: $i) { __typename } }' }
