@@ -193,18 +193,6 @@ describe('resetting the password', () => {
     expectType(await anonymous.call(ExchangeTokenDocument, { input }), 'InvalidTokenError')
   })
 
-  test('leaves no mail good that would verify the same account: who keeps an old one gets no session by it', async () => {
-    const open = await startApp({ env: { REQUIRE_VERIFIED_EMAIL: 'false' } })
-    const { email } = await open.register()
-    const verification = proofOf(await open.mail(email, SUBJECTS.verification))
-    await open.anonymous.call(RequestPasswordResetDocument, { input: { email } })
-    const { token } = proofOf(await open.mail(email, SUBJECTS.reset))
-    const input = { token, newPassword: NEXT_PASSWORD }
-    expectType(await open.anonymous.call(ResetPasswordDocument, { input }), 'ResetPasswordSuccess')
-    const late = await open.anonymous.call(VerifyEmailDocument, { input: { token: verification.token } })
-    expectType(late, 'InvalidTokenError')
-  })
-
   test('is refused once the account is deactivated', async () => {
     const ada = await app.newUser()
     const { token } = await obtainProof(ada.email)

@@ -6,7 +6,9 @@ import {
   LoginDocument,
   MeDocument,
   RegisterDocument,
+  RequestPasswordResetDocument,
   ResendVerificationEmailDocument,
+  ResetPasswordDocument,
   VerifyEmailDocument,
   type VerifyEmailInput,
 } from '../support/generated/graphql.js'
@@ -221,4 +223,16 @@ describe('the exchange token of a verification', () => {
     expect(await anonymous.with({ authorization: `Bearer ${token}` }).call(MeDocument)).toBeNull()
     expectType(await exchange(token), 'ExchangeTokenSuccess')
   })
+})
+
+test('A mail is no longer good once its account has a new password by another: who keeps it gets no session by it', async () => {
+  const open = await startApp({ env: { REQUIRE_VERIFIED_EMAIL: 'false' } })
+  const { email } = await open.register()
+  const verification = proofOf(await open.mail(email, SUBJECTS.verification))
+  await open.anonymous.call(RequestPasswordResetDocument, { input: { email } })
+  const { token } = proofOf(await open.mail(email, SUBJECTS.reset))
+  const input = { token, newPassword: NEXT_PASSWORD }
+  expectType(await open.anonymous.call(ResetPasswordDocument, { input }), 'ResetPasswordSuccess')
+  const late = await open.anonymous.call(VerifyEmailDocument, { input: { token: verification.token } })
+  expectType(late, 'InvalidTokenError')
 })
