@@ -5,7 +5,8 @@ const GMAIL = new Set(['gmail.com', 'googlemail.com'])
 
 /** Longer than any address or name. Folding takes time that grows with the square of a hostile text. */
 const LONGEST = 320
-const fold = (text: string): string => text.slice(0, LONGEST).trim().normalize('NFKC').toLowerCase()
+/** As toNFKC_Casefold of Unicode (section 3.13): a small letter may have a form that its capital has not. */
+const fold = (text: string): string => text.slice(0, LONGEST).normalize('NFKC').toLowerCase().normalize('NFKC').trim()
 
 /** The e-mail address as a key: case-insensitive; Gmail's dots, plus-tags and second domain collapse. */
 export function normalizeEmail(email: string): string {

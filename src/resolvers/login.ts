@@ -1,7 +1,7 @@
 import { AccountLockedError, EmailNotVerifiedError, InvalidCredentialsError, InvalidTokenError } from '../errors.js'
 import { ExchangeTokenInput, ExchangeTokenSuccess, LoginInput, LoginSuccess } from '../schema/authentication.js'
 import { builder } from '../schema/builder.js'
-import { assertDeliverable, deliverNew, rememberDevice } from './sign-in.js'
+import { assertDeliverable, deliver, leaving, rememberDevice } from './sign-in.js'
 
 builder.mutationField('login', (t) =>
   t.field({
@@ -12,11 +12,14 @@ builder.mutationField('login', (t) =>
     errors: { types: [InvalidCredentialsError, AccountLockedError, EmailNotVerifiedError] },
     resolve: async (_root, { input: { tokenDelivery, deviceName, ...credentials } }, context) => {
       assertDeliverable(context, tokenDelivery)
-      const request = { ...credentials, deviceName: deviceName ?? null, deviceCookie: context.transport.deviceCookie }
-      const authentication = await context.services.login.withPassword(context.client, request)
-      const delivered = await deliverNew(context, authentication, tokenDelivery)
+      const authentication = await context.services.login.withPassword(context.client, {
+        ...credentials,
+        deviceName: deviceName ?? null,
+        deviceCookie: context.transport.deviceCookie,
+        leaving: leaving(context, tokenDelivery),
+      })
       rememberDevice(context, authentication.user)
-      return { authentication: delivered }
+      return { authentication: deliver(context, authentication, tokenDelivery) }
     },
   }),
 )
@@ -31,8 +34,13 @@ builder.mutationField('exchangeToken', (t) =>
     resolve: async (_root, { input: { token, deviceName, tokenDelivery } }, context) => {
       assertDeliverable(context, tokenDelivery)
       const { services, client } = context
-      const { authentication, firstLogin } = await services.exchange.exchange(client, token, deviceName ?? null)
-      return { authentication: await deliverNew(context, authentication, tokenDelivery), firstLogin }
+      const { authentication, firstLogin } = await services.exchange.exchange(
+        client,
+        token,
+        deviceName ?? null,
+        leaving(context, tokenDelivery),
+      )
+      return { authentication: deliver(context, authentication, tokenDelivery), firstLogin }
     },
   }),
 )

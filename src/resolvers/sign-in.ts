@@ -9,6 +9,10 @@ export function assertDeliverable(context: Context, delivery: TokenDelivery): vo
   if (delivery === 'COOKIE') context.transport.assertCookies()
 }
 
+/** The refresh token of the session whose place a new one takes: a browser has one at a time. */
+export const leaving = ({ transport }: Context, delivery: TokenDelivery): string | null =>
+  delivery === 'COOKIE' ? transport.refreshCookie : null
+
 /** Lets the caller's device prove later on that the account has signed in there with its password. */
 export function rememberDevice({ services, transport }: Context, user: UserRecord): void {
   const cookie = services.devices.remember(transport.deviceCookie, user)
@@ -30,11 +34,4 @@ export function deliver(context: Context, issued: Authentication, delivery: Toke
     refreshToken: isCookie ? null : refreshToken,
     user: asSignedIn(user, session),
   }
-}
-
-/** Delivers the tokens of a new session. In a browser it takes the place of the one of the cookie, which ends. */
-export async function deliverNew(context: Context, issued: Authentication, delivery: TokenDelivery) {
-  const { services, client, transport } = context
-  if (delivery === 'COOKIE') await services.refresh.leave(client, transport.refreshCookie)
-  return deliver(context, issued, delivery)
 }

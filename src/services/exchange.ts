@@ -5,6 +5,7 @@ import type { Client } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { FoundToken, OneTimeTokens } from './one-time-tokens.js'
 import type { Records, UserRecord } from './records.js'
+import type { Refresh } from './refresh.js'
 import type { Sessions } from './sessions.js'
 
 interface Deps {
@@ -12,19 +13,26 @@ interface Deps {
   audit: Audit
   records: Records
   sessions: Sessions
+  refresh: Refresh
   accessTokens: AccessTokens
   oneTimeTokens: OneTimeTokens
 }
 
-export function createExchange({ db, audit, records, sessions, accessTokens, oneTimeTokens }: Deps) {
+export function createExchange(deps: Deps) {
+  const { db, audit, records, sessions, refresh, accessTokens, oneTimeTokens } = deps
+
   return {
-    /** Opens a session with a single-use exchange token, so that no JWT ever stands in a URL. Throws InvalidTokenError. */
-    async exchange(client: Client, token: string, deviceName: string | null) {
+    /**
+     * Opens a session with a single-use exchange token, so that no JWT ever stands in a URL, in the place of the one that a
+     * browser is leaving, if any. Throws InvalidTokenError.
+     */
+    async exchange(client: Client, token: string, deviceName: string | null, leaving: string | null) {
       await accessTokens.assertSigner()
       const found = await oneTimeTokens.find('EXCHANGE', { token })
       const user = found && (await records.freshUser(found.userId))
       const open = async (tx: Transaction, { id: userId }: UserRecord, token: FoundToken) => {
         if (!(await oneTimeTokens.claim(tx, token))) return null
+        if (leaving) await refresh.leave(tx, client, leaving)
         return sessions.open(tx, client, {
           userId,
           deviceName,

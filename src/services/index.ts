@@ -128,11 +128,14 @@ export function createServices(deps: ServiceDeps) {
   const throttle = createThrottle({ clock, audit, mailRequests, keys: keys('throttle'), ...config.lockout })
   const devices = createDevices({ clock, keys: keys('device') })
   const getUnusableHash = createUnusableHash(hasher)
+  const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
+  const refresh = createRefresh({ db, clock, audit, records, sessions, accessTokens, mails, rotations, graceMs })
   const login = createLogin({
     db,
     clock,
     audit,
     sessions,
+    refresh,
     accessTokens,
     throttle,
     devices,
@@ -140,8 +143,6 @@ export function createServices(deps: ServiceDeps) {
     hasher,
     getUnusableHash,
   })
-  const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
-  const refresh = createRefresh({ db, clock, audit, records, sessions, accessTokens, mails, rotations, graceMs })
 
   const accounts = createAccounts({ clock, records, throttle })
   const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })
@@ -183,7 +184,7 @@ export function createServices(deps: ServiceDeps) {
     throttle,
     historyLength,
   })
-  const exchange = createExchange({ db, audit, records, sessions, accessTokens, oneTimeTokens })
+  const exchange = createExchange({ db, audit, records, sessions, refresh, accessTokens, oneTimeTokens })
   const rateLimits = createRateLimits({ limits: config.rateLimits, limiter, audit, db, log, keys: families })
   const notMe = createNotMe({ ...mailed, records, sessions, getUnusableHash, rateLimits })
   const profiles = createProfiles({ db, audit, accounts, records })

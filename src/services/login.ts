@@ -8,6 +8,7 @@ import { type Client, describeDevice, originOf } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { Devices } from './devices.js'
 import type { Mails } from './mails.js'
+import type { Refresh } from './refresh.js'
 import type { Sessions } from './sessions.js'
 import type { Throttle } from './throttle.js'
 import { createTurns } from './turns.js'
@@ -18,6 +19,7 @@ interface Deps {
   clock: Clock
   audit: Audit
   sessions: Sessions
+  refresh: Refresh
   accessTokens: AccessTokens
   throttle: Throttle
   devices: Devices
@@ -32,6 +34,8 @@ export interface Credentials {
   rememberMe: boolean
   deviceName: string | null
   deviceCookie: string | null
+  /** The refresh token of the session whose place the new one takes. */
+  leaving: string | null
 }
 
 /** What the login of an account depends on. */
@@ -99,7 +103,7 @@ const BY_USERNAME = find('username_normalized', 'username:')
 type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' | 'EMAIL_NOT_VERIFIED' | 'OVERTAKEN'
 
 export function createLogin(deps: Deps) {
-  const { db, clock, audit, sessions, accessTokens, throttle, devices, mails, hasher, getUnusableHash } = deps
+  const { db, clock, audit, sessions, refresh, accessTokens, throttle, devices, mails, hasher, getUnusableHash } = deps
   const inTurn = createTurns()
 
   async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
@@ -179,24 +183,23 @@ export function createLogin(deps: Deps) {
     const device = describeDevice(client.userAgent)
     const events: AuditEntry[] = [{ type: 'LOGIN_SUCCEEDED', metadata: { method: 'password' } }]
     if (isNewDevice) events.push({ type: 'NEW_DEVICE', metadata: { device: device.name } })
-    const request = {
-      userId: account.id,
-      deviceName: input.deviceName,
-      rememberMe: input.rememberMe,
-      amr: ['pwd'],
-      events,
-      guard: { passwordHash: account.passwordHash, throttleKey },
+    const open = async (tx: Transaction) => {
+      // First, so that it makes room for the new one, and stays if that is refused.
+      if (input.leaving) await refresh.leave(tx, client, input.leaving)
+      const opened = await sessions.open(tx, client, {
+        userId: account.id,
+        deviceName: input.deviceName,
+        rememberMe: input.rememberMe,
+        amr: ['pwd'],
+        events,
+        guard: { passwordHash: account.passwordHash, throttleKey },
+      })
+      if (rehashed) await renew(tx, account, rehashed)
+      if (isNewDevice) await mails.send(tx, opened.user, 'new-device', originOf(client, clock.now()))
+      return opened
     }
     // Nearly every login is one statement; only what happens seldom needs a transaction around it.
-    const opened =
-      rehashed || isNewDevice
-        ? await db.transaction(async (tx) => {
-            const session = await sessions.open(tx, client, request)
-            if (rehashed) await renew(tx, account, rehashed)
-            if (isNewDevice) await mails.send(tx, session.user, 'new-device', originOf(client, clock.now()))
-            return session
-          })
-        : await sessions.open(db, client, request)
+    const opened = await (rehashed || isNewDevice || input.leaving ? db.transaction(open) : open(db))
     return accessTokens.issue(opened.user, opened.session, opened.refreshToken)
   }
 

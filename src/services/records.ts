@@ -120,8 +120,8 @@ export function createRecords({ cache, sql }: { cache: Cache; sql: Sql }) {
     /** Straight from the database. */
     freshUser: async (id: string, on: Sql = sql): Promise<UserRecord | null> =>
       (await on<UserRecord>(USERS, [[id]]))[0] ?? null,
-    freshSession: async (id: string): Promise<SessionRecord | null> =>
-      (await sql<SessionRecord>(SESSIONS, [[id]]))[0] ?? null,
+    freshSession: async (id: string, on: Sql = sql): Promise<SessionRecord | null> =>
+      (await on<SessionRecord>(SESSIONS, [[id]]))[0] ?? null,
     /** Call after the commit of every write to these records. */
     forget: ({ userIds = [], sessionIds = [] }: { userIds?: readonly string[]; sessionIds?: readonly string[] }) =>
       cache.invalidate([...userIds.map((id) => users.prefix + id), ...sessionIds.map((id) => sessions.prefix + id)]),

@@ -6,7 +6,7 @@ import type { Clock } from '../ports.js'
 import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Audit } from './audit.js'
 import { type Client, originOf } from './client.js'
-import type { Database } from './database.js'
+import type { Database, Transaction } from './database.js'
 import type { Mails } from './mails.js'
 import type { Records, SessionRecord } from './records.js'
 import type { Rotations } from './rotations.js'
@@ -65,34 +65,32 @@ export function createRefresh(deps: Deps) {
     return { authentication: await accessTokens.issue(user, session, successor), outcome: 'ROTATED' }
   }
 
-  const find = async (token: string): Promise<StoredToken | undefined> =>
-    (await db.sql<StoredToken>(FIND, [sha256(token)]))[0]
+  const find = async (token: string, { sql }: Transaction = db): Promise<StoredToken | undefined> =>
+    (await sql<StoredToken>(FIND, [sha256(token)]))[0]
 
   /** The successor, while a lost response or a concurrent request can explain that its parent comes again. */
-  async function replayable(token: string, found: StoredToken): Promise<string | null> {
+  async function replayable(token: string, found: StoredToken, tx: Transaction = db): Promise<string | null> {
     const isInGrace = found.rotatedAt !== null && clock.now().getTime() - found.rotatedAt.getTime() < graceMs
     const successor = isInGrace && found.sealedSuccessor ? openSuccessor(token, found.sealedSuccessor) : null
-    return successor !== null && (await find(successor))?.state === 'LIVE' ? successor : null
+    return successor !== null && (await find(successor, tx))?.state === 'LIVE' ? successor : null
   }
 
   /** The token was used before, outside what a lost response explains: somebody has a copy (RFC 9700). Ends its session. */
-  function endReused(client: Client, token: string, session: SessionRecord): Promise<'REUSED' | 'REVOKED' | 'INVALID'> {
-    return db.transaction(async (tx) => {
-      // Unless a change of the password, which holds this lock, has replaced the whole family: then it is nobody's any more.
-      await tx.sql(LOCK, [session.id])
-      if ((await tx.sql(FIND, [sha256(token)])).length === 0) return 'INVALID'
-      const ended = await sessions.end(tx, client, session.userId, 'TOKEN_REUSED', { ids: [session.id] })
-      if (ended.length === 0) return 'REVOKED'
-      await audit.record(tx, client, { type: 'TOKEN_REUSE_DETECTED', userId: session.userId, sessionId: session.id })
-      const user = await records.freshUser(session.userId, tx.sql)
-      const data = { ...originOf(client, clock.now()), sessionOn: session.deviceName }
-      if (user) await mails.send(tx, user, 'sessions-ended', data)
-      return 'REUSED'
-    })
+  async function endReused(tx: Transaction, client: Client, token: string, session: SessionRecord) {
+    // Unless a change of the password, which holds this lock, has replaced the whole family: then it is nobody's any more.
+    await tx.sql(LOCK, [session.id])
+    if (!(await find(token, tx))) return 'INVALID'
+    const ended = await sessions.end(tx, client, session.userId, 'TOKEN_REUSED', { ids: [session.id] })
+    if (ended.length === 0) return 'REVOKED'
+    await audit.record(tx, client, { type: 'TOKEN_REUSE_DETECTED', userId: session.userId, sessionId: session.id })
+    const user = await records.freshUser(session.userId, tx.sql)
+    const data = { ...originOf(client, clock.now()), sessionOn: session.deviceName }
+    if (user) await mails.send(tx, user, 'sessions-ended', data)
+    return 'REUSED'
   }
 
   async function punish(client: Client, token: string, session: SessionRecord): Promise<never> {
-    const reason = await endReused(client, token, session)
+    const reason = await db.transaction((tx) => endReused(tx, client, token, session))
     if (reason !== 'REUSED') return refuse(client, reason, session)
     throw new InvalidRefreshTokenError(reason)
   }
@@ -125,12 +123,12 @@ export function createRefresh(deps: Deps) {
     return { authentication: await accessTokens.issue(user, session, successor), outcome: 'REPLAYED' }
   }
 
-  async function logOut(client: Client, session: SessionRecord | null): Promise<void> {
-    if (session) await sessions.end(db, client, session.userId, 'LOGOUT', { ids: [session.id] }, 'LOGGED_OUT')
+  async function logOut(tx: Transaction, client: Client, session: SessionRecord | null): Promise<void> {
+    if (session) await sessions.end(tx, client, session.userId, 'LOGOUT', { ids: [session.id] }, 'LOGGED_OUT')
   }
 
-  const isGood = async (token: string, found: StoredToken): Promise<boolean> =>
-    found.state === 'LIVE' || (await replayable(token, found)) !== null
+  const isGood = async (token: string, found: StoredToken, tx: Transaction = db): Promise<boolean> =>
+    found.state === 'LIVE' || (await replayable(token, found, tx)) !== null
   const isRecent = ({ rotatedAt }: StoredToken): boolean =>
     rotatedAt !== null && clock.now().getTime() - rotatedAt.getTime() < LEAVING_MS
 
@@ -152,11 +150,12 @@ export function createRefresh(deps: Deps) {
      */
     async logout(client: Client, current: SessionRecord | null, token: string | null): Promise<void> {
       const found = token && isRefreshTokenShaped(token) ? await find(token) : undefined
-      if (current) await logOut(client, current)
+      if (current) await logOut(db, client, current)
       if (!token || !found || found.sessionId === current?.id) return
       const session = await records.freshSession(found.sessionId)
-      if (session && !isRecent(found) && !(await isGood(token, found))) await endReused(client, token, session)
-      else await logOut(client, session)
+      if (session && !isRecent(found) && !(await isGood(token, found)))
+        await db.transaction((tx) => endReused(tx, client, token, session))
+      else await logOut(db, client, session)
     },
 
     /** Whether the token was made for the session, used or not. */
@@ -167,12 +166,14 @@ export function createRefresh(deps: Deps) {
      * Ends the session that a browser leaves by signing in again, if the token could still have renewed it. A used one that
      * nothing else explains is a copy here too, or its thief would stay: the browser does not present it any more.
      */
-    async leave(client: Client, token: string | null): Promise<void> {
-      const found = token && isRefreshTokenShaped(token) ? await find(token) : undefined
-      if (!token || !found) return
-      const session = await records.freshSession(found.sessionId)
-      if (await isGood(token, found)) await logOut(client, session)
-      else if (session && !isRecent(found)) await endReused(client, token, session)
+    async leave(tx: Transaction, client: Client, token: string): Promise<void> {
+      const found = isRefreshTokenShaped(token) ? await find(token, tx) : undefined
+      if (!found) return
+      const session = await records.freshSession(found.sessionId, tx.sql)
+      if (await isGood(token, found, tx)) await logOut(tx, client, session)
+      else if (session && !isRecent(found)) await endReused(tx, client, token, session)
     },
   }
 }
+
+export type Refresh = ReturnType<typeof createRefresh>

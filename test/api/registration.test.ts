@@ -109,6 +109,7 @@ describe('a username', () => {
     ['that somebody has', 'marie', 'marie'],
     ['that somebody has in other letters', 'Pierre', 'pIERRE'],
     ['that somebody has in compatible letters', 'irene', 'ｉｒｅｎｅ'],
+    ['that somebody has in letters whose capitals are written with two', 'J\u030cill', '\u01f0ill'],
   ])('%s is taken: nothing is registered', async (_, username, wanted) => {
     await app.newUser({ username })
     const input = app.newAccount({ username: wanted })
