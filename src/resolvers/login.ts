@@ -18,8 +18,9 @@ builder.mutationField('login', (t) =>
         deviceCookie: context.transport.deviceCookie,
         leaving: leaving(context, tokenDelivery),
       })
+      const delivered = deliver(context, authentication, tokenDelivery)
       rememberDevice(context, authentication.user)
-      return { authentication: deliver(context, authentication, tokenDelivery) }
+      return { authentication: delivered }
     },
   }),
 )
