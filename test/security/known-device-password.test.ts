@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { stopClock } from '../support/clock.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { cookieOf, createDevices, NAME } from '../support/device-cookies.js'
 import { ChangePasswordDocument, LoginDocument } from '../support/generated/graphql.js'
@@ -35,20 +36,26 @@ test('A device that knows an earlier password uses up no calls of those that kno
   expect(await signIn(at(cookieOf(present)), ada.email, NEXT_PASSWORD)).toBe('LoginSuccess')
 })
 
-test('A device whose sign-in is overtaken by a change of the password does not know the new one', async () => {
-  const [ada, mallory] = [await app.newUser(), await app.newUser()]
-  // The sign-in ends the session that the browser had, and waits for it.
-  const browser = await mallory.openBrowser()
-  const lock = await lockDatabase(app.installation, `SELECT FROM sessions WHERE user_id = '${mallory.id}' FOR UPDATE`)
-  const input = { identifier: ada.email, password: ada.password }
-  const signedIn = browser.call(LoginDocument, { input })
-  await lock.untilWaiting(1)
+test('A device that signs in at the very moment of a change of the password does not know the new one', async () => {
+  const ada = await app.newUser()
+  clock.advance('1m')
+  stopClock(clock)
+  const device = carrying(cookieOf(await knownTo(ada)))
   await ada.call(ChangePasswordDocument, { input: { currentPassword: ada.password, newPassword: NEXT_PASSWORD } })
-  await lock.release()
-  expectType(await signedIn, 'LoginSuccess')
-  const device = carrying(cookieOf(browser))
   for (let time = 1; time <= 4; time += 1)
     expect(await signIn(device, ada.email, ada.password)).not.toBe('LoginSuccess')
   expect(await signIn(device, ada.email, ada.password)).toBe('AccountLockedError')
   expect(await signIn(stranger, ada.email, NEXT_PASSWORD)).toBe('AccountLockedError')
+})
+
+test('A sign-in that waits for the end of another session is refused once the password has changed', async () => {
+  const [ada, mallory] = [await app.newUser(), await app.newUser()]
+  const browser = await mallory.openBrowser()
+  const lock = await lockDatabase(app.installation, `SELECT FROM sessions WHERE user_id = '${mallory.id}' FOR UPDATE`)
+  const signedIn = browser.call(LoginDocument, { input: { identifier: ada.email, password: ada.password } })
+  await lock.untilWaiting(1)
+  await ada.call(ChangePasswordDocument, { input: { currentPassword: ada.password, newPassword: NEXT_PASSWORD } })
+  await lock.release()
+  expectType(await signedIn, 'InvalidCredentialsError')
+  expect(await mallory.sessions()).toHaveLength(2)
 })
