@@ -4,8 +4,9 @@ import { openGeoLocator } from '../../src/infra/geo.js'
 import { AT, makePlaces } from '../support/geoip.js'
 import { createTestLog } from '../support/log.js'
 
+const path = makePlaces()
+
 test('A database that is damaged knows fewer places, says so once, and fails nobody', async () => {
-  const path = makePlaces()
   const bytes = readFileSync(path)
   const [from, to] = [bytes.indexOf('Vienna'), bytes.indexOf('\xab\xcd\xefMaxMind.com', 0, 'latin1')]
   writeFileSync(path, bytes.fill(0xff, from, to))
