@@ -125,6 +125,19 @@ test('`migrate` of an embedded database leaves one that is up to date, and no ke
   expect(existsSync(`${env.DATA_DIR}/secret.key`)).toBe(false)
 })
 
+test('of commands on the embedded database, which ends with the one that has started it, one waits for the other', async () => {
+  const env = { DATA_DIR: makeDataDir() }
+  const both = ['ada@example.com', 'bob@example.com'].map((email) =>
+    spawnCli('', env, 'user', 'create', '--email', email, '--json'),
+  )
+  const ended = await Promise.all(both)
+  expect(ended.map(({ code }) => code)).toEqual([0, 0])
+  expect(ended.map(({ stderr }) => stderr)).toContain(
+    'Another command uses the embedded database: waiting for its end.\n',
+  )
+  expect(JSON.parse((await spawnCli('', env, 'user', 'list', '--json')).stdout).users).toHaveLength(2)
+})
+
 test('`maintenance flush` removes what has expired, says how much of each kind, and leaves the rest', async () => {
   const app = await startApp()
   const { query } = await openDatabase(app.installation)
