@@ -1,54 +1,30 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Page } from 'playwright-core'
+import { describe, expect, it } from 'vitest'
 import { expectAccessible, tabThrough } from './accessibility.js'
+import { beforeEachScriptless } from './scriptless.js'
 import {
   ask,
   codeIn,
   linkIn,
   mailTo,
   OTHER_PASSWORD,
-  openBrowser,
   PASSWORD,
   register,
   registerVerified,
   type Server,
   signIn,
-  startServer,
-  stopEverything,
   takePicture,
   VERIFICATION_SUBJECT,
-  watchProblems,
   whoIs,
 } from './support.js'
 
 const RESET_SUBJECT = 'Reset your password'
 
 let server: Server
-let browser: Browser
-let context: BrowserContext
 let page: Page
-let problems: string[]
 
-beforeAll(async () => {
-  ;[server, browser] = await Promise.all([
-    startServer({ RATE_LIMITS: 'register=100/1h;requestPasswordReset=100/1m,100/1h;verifyEmail=100/1h' }),
-    openBrowser(),
-  ])
-})
-
-afterAll(stopEverything)
-
-// None of the pages needs JavaScript.
-beforeEach(async () => {
-  context = await browser.newContext({ javaScriptEnabled: false, viewport: { width: 1000, height: 760 } })
-  problems = watchProblems(context, server.url)
-  page = await context.newPage()
-})
-
-afterEach(async ({ task }) => {
-  if (task.result?.state === 'fail') await takePicture(page, 'page-failed')
-  await context.close()
-  expect(problems).toEqual([])
+beforeEachScriptless((stage) => {
+  ;({ server, page } = stage)
 })
 
 const focusedId = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.tagName)

@@ -1,47 +1,17 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Browser, Page } from 'playwright-core'
+import { describe, expect, it } from 'vitest'
 import { expectAccessible, findLowContrast } from './accessibility.js'
-import {
-  mailTo,
-  openBrowser,
-  register,
-  type Server,
-  signIn,
-  startServer,
-  stopEverything,
-  takePicture,
-  VERIFICATION_SUBJECT,
-  watchProblems,
-} from './support.js'
+import { beforeEachScriptless } from './scriptless.js'
+import { mailTo, register, type Server, signIn, startServer, takePicture, VERIFICATION_SUBJECT } from './support.js'
 
 const LIVE = { timeout: 60_000, interval: 200 }
 
 let server: Server
 let browser: Browser
-let context: BrowserContext
 let page: Page
-let problems: string[]
 
-beforeAll(async () => {
-  ;[server, browser] = await Promise.all([
-    startServer({ RATE_LIMITS: 'register=100/1h;requestPasswordReset=100/1m,100/1h;verifyEmail=100/1h' }),
-    openBrowser(),
-  ])
-})
-
-afterAll(stopEverything)
-
-// None of the pages needs JavaScript.
-beforeEach(async () => {
-  context = await browser.newContext({ javaScriptEnabled: false, viewport: { width: 1000, height: 760 } })
-  problems = watchProblems(context, server.url)
-  page = await context.newPage()
-})
-
-afterEach(async ({ task }) => {
-  if (task.result?.state === 'fail') await takePicture(page, 'page-failed')
-  await context.close()
-  expect(problems).toEqual([])
+beforeEachScriptless((stage) => {
+  ;({ server, browser, page } = stage)
 })
 
 describe('the mailbox', () => {
@@ -64,7 +34,7 @@ describe('the mailbox', () => {
     const framed = mail.frameLocator('iframe')
     await framed.getByRole('heading', { name: VERIFICATION_SUBJECT }).waitFor()
     await takePicture(page, 'mailbox-1-light')
-    const opened = context.waitForEvent('page')
+    const opened = page.context().waitForEvent('page')
     await framed.getByRole('link', { name: 'Verify e-mail address' }).click()
     const target = await opened
     await target.getByRole('button', { name: 'Verify e-mail address' }).click()
