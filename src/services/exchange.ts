@@ -32,7 +32,7 @@ export function createExchange(deps: Deps) {
       const user = found && (await records.freshUser(found.userId))
       const open = async (tx: Transaction, { id: userId }: UserRecord, token: FoundToken) => {
         if (!(await oneTimeTokens.claim(tx, token))) return null
-        if (leaving) await refresh.leave(tx, client, leaving)
+        if (leaving) await refresh.leave(tx, client, leaving, userId)
         return sessions.open(tx, client, {
           userId,
           deviceName,

@@ -75,6 +75,9 @@ const list = (order: 'ASC' | 'DESC') => `
 export const NEWEST_FIRST = list('DESC')
 export const OLDEST_FIRST = list('ASC')
 
+/** Before the sessions of an account, as everywhere: two transactions never wait for each other. */
+export const LOCK_ACCOUNT = 'SELECT FROM users WHERE id = $1::uuid FOR NO KEY UPDATE'
+
 /** Before the tokens of a session, as everywhere: two transactions never wait for each other. */
 export const LOCK = 'SELECT FROM sessions WHERE id = $1::uuid FOR NO KEY UPDATE'
 

@@ -4,7 +4,7 @@ import { expectType } from '../support/client.js'
 import { stopClock } from '../support/clock.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { cookieOf, createDevices, NAME } from '../support/device-cookies.js'
-import { ChangePasswordDocument, LoginDocument } from '../support/generated/graphql.js'
+import { ChangePasswordDocument, LoginDocument, MeDocument } from '../support/generated/graphql.js'
 
 const app = await startApp()
 const { clock } = app
@@ -48,14 +48,17 @@ test('A device that signs in at the very moment of a change of the password does
   expect(await signIn(stranger, ada.email, NEXT_PASSWORD)).toBe('AccountLockedError')
 })
 
-test('A sign-in that waits for the end of another session is refused once the password has changed', async () => {
+test('A sign-in that waits for the end of another session comes before the change of the password, which ends it', async () => {
   const [ada, mallory] = [await app.newUser(), await app.newUser()]
   const browser = await mallory.openBrowser()
   const lock = await lockDatabase(app.installation, `SELECT FROM sessions WHERE user_id = '${mallory.id}' FOR UPDATE`)
   const signedIn = browser.call(LoginDocument, { input: { identifier: ada.email, password: ada.password } })
   await lock.untilWaiting(1)
-  await ada.call(ChangePasswordDocument, { input: { currentPassword: ada.password, newPassword: NEXT_PASSWORD } })
+  const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+  const changed = ada.call(ChangePasswordDocument, { input })
+  await lock.untilWaiting(2)
   await lock.release()
-  expectType(await signedIn, 'InvalidCredentialsError')
-  expect(await mallory.sessions()).toHaveLength(2)
+  const { accessToken } = expectType(await signedIn, 'LoginSuccess').authentication
+  expectType(await changed, 'ChangePasswordSuccess')
+  expect(await app.anonymous.with({ authorization: `Bearer ${accessToken}` }).call(MeDocument)).toBeNull()
 })
