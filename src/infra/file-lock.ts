@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 
 /** open(2) flags of macOS that take the lock in the same step; Node has no names for them. */
 const DARWIN_EXLOCK = 0x20
@@ -18,12 +18,22 @@ export async function tryLockFile(path: string): Promise<(() => void) | null> {
   return () => closeSync(fd)
 }
 
+/** Who may write to the directory must not lead a process of root, which writes to the file, to another one. */
+function openOwn(path: string, more = 0): number {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOFOLLOW
+  const fd = openSync(path, flags | more, OWNER_ONLY)
+  const found = fstatSync(fd)
+  if (found.isFile() && found.nlink === 1) return fd
+  closeSync(fd)
+  throw new Error(`${path} has another name, or is no file`)
+}
+
 /**
  * Node has no flock(2). A lock belongs to the open file and not to the process that asked for it: flock(1) takes it on
  * our descriptor and exits, and the lock stays ours. Descriptors are close-on-exec: no other child keeps it.
  */
 async function openLocked(path: string): Promise<number | null> {
-  const fd = openSync(path, 'a', OWNER_ONLY)
+  const fd = openOwn(path)
   try {
     const status = await runFlock(fd)
     if (status === 0) return fd
@@ -47,9 +57,8 @@ async function runFlock(fd: number): Promise<number | null> {
 }
 
 function openLockedOnDarwin(path: string): number | null {
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK | DARWIN_EXLOCK
   try {
-    return openSync(path, flags, OWNER_ONLY)
+    return openOwn(path, DARWIN_EXLOCK)
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return null
     throw error

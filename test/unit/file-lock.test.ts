@@ -1,0 +1,33 @@
+import { existsSync, linkSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { tryLockFile } from '../../src/infra/file-lock.js'
+
+function makeDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'portcullis-lock-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  return directory
+}
+
+describe('the lock of a file', () => {
+  it.each([
+    ['a symbolic link to it', symlinkSync],
+    ['another name of it', linkSync],
+  ])('writes to no file elsewhere, by %s', async (_, link) => {
+    const [directory, elsewhere] = [makeDirectory(), makeDirectory()]
+    const [lock, file] = [join(directory, 'command.lock'), join(elsewhere, 'file-of-root')]
+    writeFileSync(file, 'of root')
+    link(file, lock)
+    await expect(tryLockFile(lock)).rejects.toThrow(lock)
+    expect(readFileSync(file, 'utf8')).toBe('of root')
+  })
+
+  it('makes no file elsewhere', async () => {
+    const [directory, elsewhere] = [makeDirectory(), makeDirectory()]
+    const lock = join(directory, 'command.lock')
+    symlinkSync(join(elsewhere, 'new'), lock)
+    await expect(tryLockFile(lock)).rejects.toThrow(lock)
+    expect(existsSync(join(elsewhere, 'new'))).toBe(false)
+  })
+})
