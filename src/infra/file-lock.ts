@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, fchownSync, fstatSync, ftruncateSync, openSync, statSync, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
 
 /** open(2) flags of macOS that take the lock in the same step; Node has no names for them. */
 const DARWIN_EXLOCK = 0x20
@@ -18,10 +19,25 @@ export async function tryLockFile(path: string): Promise<(() => void) | null> {
   return () => closeSync(fd)
 }
 
+const isTaken = (error: unknown) => error instanceof Error && 'code' in error && error.code === 'EEXIST'
+
+/** A new file, which root makes for the owner of the directory: it is to be his after root has used it. */
+function make(path: string, flags: number): number {
+  const fd = openSync(path, flags | constants.O_CREAT | constants.O_EXCL, OWNER_ONLY)
+  const { uid, gid } = statSync(dirname(path))
+  if (process.getuid?.() === 0) fchownSync(fd, uid, gid)
+  return fd
+}
+
 /** Who may write to the directory must not lead a process of root, which writes to the file, to another one. */
 function openOwn(path: string, more = 0): number {
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOFOLLOW
-  const fd = openSync(path, flags | more, OWNER_ONLY)
+  const flags = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | more
+  try {
+    return make(path, flags)
+  } catch (error) {
+    if (!isTaken(error)) throw error
+  }
+  const fd = openSync(path, flags)
   const found = fstatSync(fd)
   if (found.isFile() && found.nlink === 1) return fd
   closeSync(fd)

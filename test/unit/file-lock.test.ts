@@ -1,4 +1,14 @@
-import { existsSync, linkSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -29,5 +39,15 @@ describe('the lock of a file', () => {
     symlinkSync(join(elsewhere, 'new'), lock)
     await expect(tryLockFile(lock)).rejects.toThrow(lock)
     expect(existsSync(join(elsewhere, 'new'))).toBe(false)
+  })
+  it.runIf(process.getuid?.() === 0)('is left to the owner of its directory when root has used it', async () => {
+    const directory = makeDirectory()
+    chownSync(directory, 65_534, 65_533)
+    const lock = join(directory, 'command.lock')
+    const end = await tryLockFile(lock)
+    expect(await tryLockFile(lock)).toBeNull()
+    end?.()
+    const { uid, gid, mode } = statSync(lock)
+    expect({ uid, gid, mode: mode & 0o777 }).toEqual({ uid: 65_534, gid: 65_533, mode: 0o600 })
   })
 })
