@@ -142,15 +142,14 @@ describe('signing in again in a browser', () => {
     expect(await open(ada)).toBe(2)
   })
 
-  test('waits for the account before it takes the session, as what changes a password does: neither for the other', async () => {
+  test('locks the account before the session, as whatever changes a password does: neither waits for the other', async () => {
     const ada = await app.newUser()
     const browser = await ada.openBrowser()
     const account = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
     const answer = logIn(browser, ada)
     await account.untilWaiting(1)
-    await lockDatabase(app.installation, `SELECT FROM sessions WHERE user_id = '${ada.id}' FOR UPDATE NOWAIT`).then(
-      (free) => free.release(),
-    )
+    const free = `SELECT FROM sessions WHERE user_id = '${ada.id}' FOR UPDATE NOWAIT`
+    await (await lockDatabase(app.installation, free)).release()
     await account.release()
     expectType((await answer).data.login, 'LoginSuccess')
   })
