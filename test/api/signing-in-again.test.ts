@@ -154,6 +154,22 @@ describe('signing in again in a browser', () => {
     expectType((await answer).data.login, 'LoginSuccess')
   })
 
+  test('with an exchange token waits for the account before it uses the token up: neither for the other', async () => {
+    const { email } = await app.register()
+    const { code } = proofOf(await app.mail(email, SUBJECTS.verification))
+    const verified = await app.anonymous.call(VerifyEmailDocument, { input: { email, code } })
+    const { exchangeToken } = expectType(verified, 'VerifyEmailSuccess')
+    const owner = `(SELECT id FROM users WHERE email = '${email}')`
+    const account = await lockDatabase(app.installation, `SELECT FROM users WHERE id = ${owner} FOR UPDATE`)
+    const answer = app.browser().execute(ExchangeTokenDocument, { input: { token: exchangeToken } })
+    await account.untilWaiting(1)
+    await lockDatabase(app.installation, `SELECT FROM one_time_tokens WHERE user_id = ${owner} FOR UPDATE NOWAIT`).then(
+      (free) => free.release(),
+    )
+    await account.release()
+    expectType((await answer).data.exchangeToken, 'ExchangeTokenSuccess')
+  })
+
   test('at MAX_CONCURRENT_SESSIONS ends no other session', async () => {
     const few = await startApp({ env: { MAX_CONCURRENT_SESSIONS: '2' } })
     const ada = await few.newUser()
