@@ -10,7 +10,7 @@ import type { Database, Transaction } from './database.js'
 import type { Mails } from './mails.js'
 import type { Records, SessionRecord } from './records.js'
 import type { Rotations } from './rotations.js'
-import { LOCK, LOCK_ACCOUNT } from './session-statements.js'
+import { LOCK, LOCK_ACCOUNT, SHARE_ACCOUNT } from './session-statements.js'
 import type { Sessions } from './sessions.js'
 
 interface Deps {
@@ -77,6 +77,7 @@ export function createRefresh(deps: Deps) {
 
   /** The token was used before, outside what a lost response explains: somebody has a copy (RFC 9700). Ends its session. */
   async function endReused(tx: Transaction, client: Client, token: string, session: SessionRecord) {
+    await tx.sql(SHARE_ACCOUNT, [session.userId])
     // Unless a change of the password, which holds this lock, has replaced the whole family: then it is nobody's any more.
     await tx.sql(LOCK, [session.id])
     if (!(await find(token, tx))) return 'INVALID'

@@ -78,6 +78,9 @@ export const OLDEST_FIRST = list('ASC')
 /** Before the sessions of an account, as everywhere: two transactions never wait for each other. */
 export const LOCK_ACCOUNT = 'SELECT FROM users WHERE id = $1::uuid FOR NO KEY UPDATE'
 
+/** Likewise, for whoever only writes rows that refer to the account, as a mail with a link does: waits for a reset, and no more. */
+export const SHARE_ACCOUNT = 'SELECT FROM users WHERE id = $1::uuid FOR KEY SHARE'
+
 /** Before the tokens of a session, as everywhere: two transactions never wait for each other. */
 export const LOCK = 'SELECT FROM sessions WHERE id = $1::uuid FOR NO KEY UPDATE'
 

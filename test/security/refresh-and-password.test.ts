@@ -90,3 +90,16 @@ describe('A change of the password while the session is renewed', () => {
     expect(await isSignedIn(authentication)).toBe(true)
   })
 })
+
+test('A copy that is used while the password is being reset waits before it takes the session: neither for the other', async () => {
+  const ada = await app.newUser()
+  await rotate(ada.refreshToken)
+  clock.advance('31s')
+  const account = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
+  const replay = present(ada.refreshToken)
+  await account.untilWaiting(1)
+  const session = `SELECT FROM sessions WHERE id = '${ada.sessionId}' FOR UPDATE NOWAIT`
+  await lockDatabase(app.installation, session).then((free) => free.release())
+  await account.release()
+  expect(expectType(await replay, 'InvalidRefreshTokenError').reason).toBe('REUSED')
+})
