@@ -115,7 +115,11 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
     client.on('-node', () => {
       outages += 1
     })
-    client.on('node error', outageLog.down)
+    // The cluster may go on without the node, or with another in its place, and tells of neither.
+    client.on('node error', (error) => {
+      outageLog.down(error)
+      confirmLater()
+    })
   }
 
   /** By a write: a replica answers reads, and so does a server that has no memory for more. */
@@ -133,7 +137,12 @@ export function connectRedis(urls: readonly string[], log: Log): RedisConnection
   async function confirm(): Promise<void> {
     clearTimeout(confirmation)
     if (await isReachable()) return outageLog.up()
-    if (client.status === 'ready' && !isClosed) confirmation = setTimeout(confirm, CONFIRM_MS).unref()
+    if (client.status === 'ready' && !isClosed) confirmLater()
+  }
+
+  function confirmLater(): void {
+    clearTimeout(confirmation)
+    confirmation = setTimeout(confirm, CONFIRM_MS).unref()
   }
 
   const mayTry = (isPatient: boolean) =>

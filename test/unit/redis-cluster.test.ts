@@ -7,7 +7,7 @@ import { freePort, hasRedis, type RedisServer, startRedis } from '../support/red
 
 const startNode = async () => startRedis('--cluster-enabled', 'yes', '--cluster-port', `${await freePort()}`)
 const nodes: RedisServer[] = hasRedis ? [await startNode(), await startNode()] : []
-const { log, connect, closing } = createConnections()
+const { lines, log, connect, closing } = createConnections()
 
 describe.skipIf(!hasRedis)('Redis Cluster', () => {
   beforeAll(async () => {
@@ -75,6 +75,12 @@ describe.skipIf(!hasRedis)('Redis Cluster', () => {
     buses[0]?.publish('user', 'last')
     await vi.waitFor(() => expect(heard).toContain('last'), WAIT)
     expect(heard.filter((message) => message === 'once')).toHaveLength(1)
+  })
+
+  test('a node that cannot be reached is told of, and that the cluster goes on without it', async () => {
+    const { client } = await connectCluster()
+    client.emit('node error', new Error('connect ECONNREFUSED'))
+    await vi.waitFor(() => expect(lines.at(-1)).toContain('Redis is reachable again'), WAIT)
   })
 
   test('a node that dies leaves the caller with the fallback, in bounded time', async () => {
