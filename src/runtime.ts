@@ -177,6 +177,7 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
     jobs,
     log,
   })
+  begun(services.endSigning, (end) => end())
   begun(services.feed, (feed) => feed.stop())
   begun(services.detection, (detection) => detection.stop())
   begun(jobs, (each) => each.stop())

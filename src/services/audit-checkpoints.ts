@@ -185,14 +185,23 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, signatures
 
 export type AuditCheckpoints = ReturnType<typeof createAuditCheckpoints>
 
-/** Signs the log whenever it has grown by so many events. Every process tries; one statement a place is kept. */
-export function signEvery(feed: Feed, checkpoints: AuditCheckpoints, events: number, log: Log): void {
+/**
+ * Signs the log whenever it has grown by so many events. Every process tries; one statement a place is kept. Returns the
+ * function that ends it, once what has begun is done: what is left unsigned others sign, or the next start.
+ */
+export function signEvery(feed: Feed, checkpoints: AuditCheckpoints, events: number, log: Log): () => Promise<void> {
   // In turn: each begins where the one before it has ended, and verifies nothing twice.
   let signing: Promise<void> = Promise.resolve()
-  feed.onEvent((event) => {
+  let isStopped = false
+  const unsubscribe = feed.onEvent((event) => {
     if (event.position % BigInt(events) !== 0n) return
     signing = signing
-      .then(() => checkpoints.signUpTo(event))
+      .then(() => (isStopped ? undefined : checkpoints.signUpTo(event)))
       .catch((error) => log.warn({ err: error }, 'The audit log could not be signed'))
   })
+  return () => {
+    isStopped = true
+    unsubscribe()
+    return signing
+  }
 }

@@ -112,7 +112,7 @@ export function createServices(deps: ServiceDeps) {
   const { checkpointMs: intervalMs, checkpointEvents, retentionMs } = config.audit
   const signatures = createAuditSignatures({ db, clock, signingKeys, storedKeys })
   const checkpoints = createAuditCheckpoints({ db, clock, log, signingKeys, signatures, intervalMs })
-  signEvery(feed, checkpoints, checkpointEvents, log)
+  const endSigning = signEvery(feed, checkpoints, checkpointEvents, log)
   const lives = createLives({ clock, records, sessions, sessionEnds, signingKeys })
   const alerts = createAlerts({ feed, records, lives })
   const accessTokens = createAccessTokens({
@@ -195,6 +195,7 @@ export function createServices(deps: ServiceDeps) {
     audit,
     auditCursors: createAuditCursors(keys('audit-cursor')),
     checkpoints,
+    endSigning,
     verifyAudit: createAuditVerification({ sql: db.sql, clock, checkpoints, retentionMs, intervalMs }),
     feed,
     detection,

@@ -216,3 +216,18 @@ test.runIf(process.platform === 'linux')('A server whose log finds no space serv
   server.kill('SIGTERM')
   expect(await server.exited).toBe(0)
 })
+
+test('A server that ends while much of the audit log waits for a signature raises no alarm', async () => {
+  const { databaseUrl, remove } = await createInstallation()
+  onTestFinished(remove)
+  const server = startProcess(processEnv({ DATABASE_URL: databaseUrl, AUDIT_CHECKPOINT_EVENTS: '10' }))
+  await server.ready
+  const { query } = await openDatabase({ databaseUrl })
+  await query(`
+    INSERT INTO audit_inbox (type, occurred_at, success, risk_level)
+    SELECT 'LOGIN_FAILED', now(), false, 'LOW' FROM generate_series(1, 10000)`)
+  await eventually(async () => (await query('SELECT FROM audit_checkpoints')).rowCount).toBeGreaterThan(0)
+  server.kill('SIGINT')
+  expect(await server.exited).toBe(0)
+  expect(server.output()).not.toContain('could not be signed')
+})
