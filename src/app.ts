@@ -19,6 +19,7 @@ import { createHttpServer, type Handler, type Routes } from './http/server.js'
 import { createHttpTransport } from './http/transport.js'
 import { createWebSocketServer } from './http/websocket.js'
 import { createGraphql } from './http/yoga.js'
+import { takeTurn } from './infra/embedded-turn.js'
 import { isDatabaseUnavailable } from './infra/postgres.js'
 import type { Log } from './ports.js'
 import { createRuntime, type Replacements, urlsOf } from './runtime.js'
@@ -46,7 +47,11 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     isTrustedOrigin(origin) || isAllowedOrigin(origin) || ownOrigins().includes(origin)
 
   for (const warning of config.warnings) log.warn({}, warning)
-  const runtime = await createRuntime(config, log, urls, replacements)
+  // Or a command, which has the database only until it ends, would keep a server that starts just then from starting.
+  const endTurn = config.database.url
+    ? () => {}
+    : await takeTurn(config.dataDir, () => log.info({}, 'A command uses the embedded database: waiting for its end'))
+  const runtime = await createRuntime(config, log, urls, replacements).finally(endTurn)
   const { services, clock, db, redis, jobs, metrics, mailer, mailbox } = runtime
   const { prisma } = db
   const maskError = createErrorMasker(isDatabaseUnavailable)

@@ -26,7 +26,7 @@ async function onDatabase<T>(host: Host, work: (config: Config, log: Log) => Pro
     )
   }
   let endTurn = await takeTurn(config.dataDir, () =>
-    host.stderr.write('Another command uses the embedded database: waiting for its end.\n'),
+    host.stderr.write('Another command, or a server that starts, uses the embedded database: waiting for it.\n'),
   )
   try {
     const url = await runningPostgresUrl(config.dataDir)

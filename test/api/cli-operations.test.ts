@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { expect, onTestFinished, test } from 'vitest'
+import { takeTurn } from '../../src/infra/embedded-turn.js'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { overflowCli, runCli, spawnCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
@@ -15,7 +16,7 @@ import {
 } from '../support/generated/graphql.js'
 import { createEmptyInstallation, type Installation } from '../support/installation.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
-import { makeDataDir } from '../support/server-process.js'
+import { makeDataDir, processEnv, startProcess } from '../support/server-process.js'
 
 // So that of old passwords only the latest is to be kept.
 const envOf = ({ databaseUrl }: Installation) => ({ DATABASE_URL: databaseUrl, PASSWORD_HISTORY: '1' })
@@ -133,9 +134,18 @@ test('of commands on the embedded database, which ends with the one that has sta
   const ended = await Promise.all(both)
   expect(ended.map(({ code }) => code)).toEqual([0, 0])
   expect(ended.map(({ stderr }) => stderr)).toContain(
-    'Another command uses the embedded database: waiting for its end.\n',
+    'Another command, or a server that starts, uses the embedded database: waiting for it.\n',
   )
   expect(JSON.parse((await spawnCli('', env, 'user', 'list', '--json')).stdout).users).toHaveLength(2)
+})
+
+test('a server that starts while a command uses the embedded database waits for its end', async () => {
+  const env = { DATA_DIR: makeDataDir() }
+  const endTurn = await takeTurn(env.DATA_DIR, () => {})
+  const server = startProcess(processEnv(env))
+  await eventually(server.output).toContain('waiting for its end')
+  endTurn()
+  await server.ready
 })
 
 test('`maintenance flush` removes what has expired, says how much of each kind, and leaves the rest', async () => {
