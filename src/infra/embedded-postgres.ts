@@ -2,9 +2,10 @@ import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
-  chownSync,
   closeSync,
+  constants,
   existsSync,
+  fchownSync,
   fsyncSync,
   mkdirSync,
   mkdtempSync,
@@ -147,13 +148,19 @@ async function createCluster(paths: Paths, initdb: string, account: Account, fla
   const draft = mkdtempSync(join(paths.directory, DRAFT_PREFIX))
   rmSync(paths.password, { force: true })
   const password = randomBytes(24).toString('base64url')
-  writeFileSync(paths.password, `${password}\n`, { mode: OWNER_ONLY_FILE, flush: true })
-  if (account.uid !== undefined && account.gid !== undefined) {
-    for (const path of [draft, paths.password]) chownSync(path, account.uid, account.gid)
-  }
+  const file = openSync(paths.password, 'wx', OWNER_ONLY_FILE)
+  writeFileSync(file, `${password}\n`, { flush: true })
+  give(file, account)
+  give(openSync(draft, constants.O_DIRECTORY | constants.O_NOFOLLOW), account)
   await runInitdb(initdb, draft, paths.password, account, flags.includes('fsync=off'))
   renameSync(draft, paths.cluster)
   syncDirectory(paths.directory)
+}
+
+/** What is open, not what has its name: who may write to the directory could put a link to a file of root there. */
+function give(fd: number, { uid, gid }: Account): void {
+  if (uid !== undefined && gid !== undefined) fchownSync(fd, uid, gid)
+  closeSync(fd)
 }
 
 /** What killed servers have left. An initdb may outlive its server for a moment, and still write to its own draft. */
@@ -171,7 +178,7 @@ async function runInitdb(initdb: string, draft: string, passwordFile: string, ac
   const options = ['--username=postgres', '--auth=scram-sha-256', '--pwfile=/dev/fd/3', '--encoding=UTF8', '--locale=C']
   const args = ['-D', dataDirectoryOf(draft), ...options, ...(isThrowaway ? ['--no-sync'] : [])]
   // As a descriptor: the account may own the file, and yet be unable to reach it by its path.
-  const fd = openSync(passwordFile, 'r')
+  const fd = openSync(passwordFile, constants.O_RDONLY | constants.O_NOFOLLOW)
   try {
     const child = spawn(initdb, args, {
       ...account,
