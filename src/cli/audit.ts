@@ -190,6 +190,7 @@ function addExportCommand(audit: Command, host: Host): void {
     .action(async (options: ExportOptions, command: Command) => {
       const { since, until, output } = options
       if (until && since >= until) throw new Error('--since must be before --until')
+      if (output === '') throw new Error('--output must be the name of a file')
       const work = (file?: FileHandle) => exportEvents(host, options, file)
       const events = await (output === undefined ? work() : withNewFile(output, work))
       if (output === undefined) host.stderr.write(`Exported ${events} events.\n`)

@@ -12,6 +12,7 @@ import type { NewPassword, NewPasswords } from './new-passwords.js'
 import type { FoundToken, OneTimeTokens, Proof } from './one-time-tokens.js'
 import type { PasswordOwner, PasswordPolicy } from './password-policy.js'
 import type { Records, SessionRecord, UserRecord } from './records.js'
+import { SHARE_ACCOUNT } from './session-statements.js'
 import type { Sessions } from './sessions.js'
 import type { Throttle } from './throttle.js'
 
@@ -92,6 +93,7 @@ export function createPasswords(deps: Deps) {
   const countGuess = (client: Client, user: UserRecord, session: SessionRecord): Promise<void> =>
     db.transaction(async (tx) => {
       if ((await throttle.countInSession(tx, session.id, user.id)) < MAX_GUESSES) return
+      await tx.sql(SHARE_ACCOUNT, [user.id])
       const ended = await sessions.end(tx, client, user.id, 'TERMINATED', { ids: [session.id] })
       if (ended.length > 0)
         await mails.send(tx, user, 'sessions-ended', { ...originOf(client, clock.now()), hasGuessed: true })

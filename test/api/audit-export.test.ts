@@ -171,6 +171,7 @@ describe('`audit export`', () => {
     ['an age that no date has', ['--since', '99999999999d'], 'Must be ISO 8601'],
     ['an unknown format', ['--since', '1d', '--format', 'xml'], 'Allowed choices are ndjson, csv'],
     ['an end before the beginning', ['--since', '1d', '--until', '2d'], '--since must be before --until'],
+    ['a file without a name', ['--since', '1d', '--output', ''], '--output must be the name of a file\n'],
     ['a folder that there is not', ['--since', '1d', '--output', '/nowhere/x'], 'The folder /nowhere does not exist\n'],
     ['a file for a folder', ['--since', '1d', '--output', '/dev/null/x'], '/dev/null/x cannot be written: ENOTDIR\n'],
   ])('refuses %s', async (_, args, message) => {

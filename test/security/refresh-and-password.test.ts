@@ -4,7 +4,7 @@ import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { deferred } from '../support/deferred.js'
-import { ChangePasswordDocument } from '../support/generated/graphql.js'
+import { ChangePasswordDocument, MeDocument } from '../support/generated/graphql.js'
 import { createRefreshing, times } from '../support/refreshing.js'
 import type { User } from '../support/user.js'
 
@@ -91,15 +91,32 @@ describe('A change of the password while the session is renewed', () => {
   })
 })
 
-test('A copy that is used while the password is being reset waits before it takes the session: neither for the other', async () => {
-  const ada = await app.newUser()
-  await rotate(ada.refreshToken)
-  clock.advance('31s')
-  const account = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
-  const replay = present(ada.refreshToken)
+/** Runs `work`, which ends the session, while a reset has the account: it must not have the session meanwhile. */
+async function duringReset<T>(user: User, work: () => Promise<T>): Promise<T> {
+  const account = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${user.id}' FOR UPDATE`)
+  const result = work()
   await account.untilWaiting(1)
-  const session = `SELECT FROM sessions WHERE id = '${ada.sessionId}' FOR UPDATE NOWAIT`
+  const session = `SELECT FROM sessions WHERE id = '${user.sessionId}' FOR UPDATE NOWAIT`
   await lockDatabase(app.installation, session).then((free) => free.release())
   await account.release()
-  expect(expectType(await replay, 'InvalidRefreshTokenError').reason).toBe('REUSED')
+  return result
+}
+
+describe('While the password is being reset, neither waits for the other', () => {
+  test('with a copy of a refresh token', async () => {
+    const ada = await app.newUser()
+    await rotate(ada.refreshToken)
+    clock.advance('31s')
+    const replay = await duringReset(ada, () => present(ada.refreshToken))
+    expect(expectType(replay, 'InvalidRefreshTokenError').reason).toBe('REUSED')
+  })
+
+  test('with the last guess at the current password', async () => {
+    const ada = await app.newUser()
+    const input = { currentPassword: 'not my password at all', newPassword: NEXT_PASSWORD }
+    const guess = () => ada.call(ChangePasswordDocument, { input })
+    for (let time = 0; time < 19; time += 1) await guess()
+    expectType(await duringReset(ada, guess), 'InvalidCredentialsError')
+    expect(await ada.call(MeDocument)).toBeNull()
+  })
 })
