@@ -56,16 +56,24 @@ export function createDevices({ clock, keys }: { clock: Clock; keys: KeyRing }) 
     isKnown: (device: KnownDevice, account: Account): boolean => seenAt(device, account) !== null,
 
     /**
-     * Names all devices where the account of this name has signed in with the same password, if this is one. Whoever has
-     * known an earlier one has no part in those of today. Asks no database: for limits.
+     * Names, for limits, all devices where the account of this name has signed in with its present password, if this is one.
+     * Whoever has known an earlier one counts like anybody without a cookie: neither with those of today, nor with what else
+     * has known the earlier one, which may be the owner's.
      */
-    groupOf(cookie: string | null, identifier: string): string | null {
+    async groupOf(
+      cookie: string | null,
+      identifier: string,
+      accountOf: (id: string) => Promise<Account | null>,
+    ): Promise<string | null> {
       const device = read(cookie)
       const names = device ? keys.all.map((key) => hidden(key, identifier)) : []
       const known = device?.accounts.find(
         ([, at, , ...own]) => isRecent(at) && own.some((name) => names.includes(name)),
       )
-      return known ? `devices of ${known[0]} since ${known[2]}` : null
+      if (!known) return null
+      const [userId, , since] = known
+      const account = await accountOf(userId)
+      return account?.passwordChangedAt.getTime() === since ? `devices of ${userId} since ${since}` : null
     },
 
     /** The cookie for a device where the account has just proven its password; null when the one it has will do. */

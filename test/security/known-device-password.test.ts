@@ -36,6 +36,20 @@ test('A device that knows an earlier password uses up no calls of those that kno
   expect(await signIn(at(cookieOf(present)), ada.email, NEXT_PASSWORD)).toBe('LoginSuccess')
 })
 
+test('A device that knows an earlier password uses up no calls of another that knows it too', async () => {
+  const ada = await app.newUser()
+  const [thief, laptop] = [cookieOf(await knownTo(ada)), cookieOf(await knownTo(ada))]
+  await ada.call(ChangePasswordDocument, { input: { currentPassword: ada.password, newPassword: NEXT_PASSWORD } })
+  const { anonymous } = await startApp({ env: { RATE_LIMITS: '*=100000/1m;login=3/1m,3/1h' }, beside: app })
+  const at = (address: string, cookie: string) =>
+    anonymous.with({ 'x-forwarded-for': address, cookie: `${NAME}=${encodeURIComponent(cookie)}` })
+  // Without a password no failure is counted, and nothing is locked.
+  const input = { identifier: ada.email, password: '' }
+  for (let time = 1; time <= 3; time += 1) await at('203.0.113.20', thief).refusal(LoginDocument, { input })
+  expect((await at('203.0.113.20', thief).refusal(LoginDocument, { input })).code).toBe('RATE_LIMITED')
+  expect(await signIn(at('203.0.113.21', laptop), ada.email, NEXT_PASSWORD)).toBe('LoginSuccess')
+})
+
 test('A device that signs in at the very moment of a change of the password does not know the new one', async () => {
   const ada = await app.newUser()
   clock.advance('1m')

@@ -58,16 +58,16 @@ async function leavingSession({ context }: Call): Promise<Session | null> {
   return viewer?.session ?? (accessToken ? services.viewers.sessionToLeave(accessToken) : null)
 }
 
-/** Where a call comes from. The devices that an account is known on are a place for it: strangers at their addresses do not count. */
-function placeOf({ field, args: { input }, context: { services, transport, client } }: Call): string {
-  if (field !== 'login') return client.addressKey
-  return services.devices.groupOf(transport.deviceCookie, input?.identifier ?? '') ?? client.addressKey
+/** The devices that an account is known on are a place for it: strangers at their addresses do not count. */
+async function placeOfLogin({ args: { input }, context }: Call): Promise<string> {
+  const { services, transport, client, loaders } = context
+  const group = await services.devices.groupOf(transport.deviceCookie, input?.identifier ?? '', loaders.user.load)
+  return group ?? client.addressKey
 }
 
 /** Who is calling, as a kind of limit sees it. Arguments are as sent: not validated yet. */
-function subjectsOf(call: Call, session: Session | null): (by: RateLimitSubject) => string {
+function subjectsOf(call: Call, session: Session | null, place: string): (by: RateLimitSubject) => string {
   const { input } = call.args
-  const place = placeOf(call)
   return (by) => {
     if (by === 'user') return session?.userId ?? place
     if (by === 'address+identifier') return `${place} ${normalizeIdentifier(input?.identifier ?? '')}`
@@ -89,10 +89,11 @@ const USED_UP = Number.MAX_SAFE_INTEGER
 class AtomicStore extends Store {
   override async getForIdentity({ contextIdentity }: Identity): Promise<number[]> {
     const call = contextIdentity as unknown as Call
-    const { services, viewer } = call.context
+    const { services, viewer, client } = call.context
+    const place = call.field === 'login' ? await placeOfLogin(call) : client.addressKey
     const session = call.field === 'logout' ? await leavingSession(call) : (viewer?.session ?? null)
     const verdict = await services.rateLimits.consume(call.field, {
-      subjectOf: subjectsOf(call, session),
+      subjectOf: subjectsOf(call, session, place),
       isSignedIn: session !== null,
       refreshToken: refreshTokenOf(call),
     })
