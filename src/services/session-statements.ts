@@ -2,10 +2,24 @@
 import { insertEvents } from './audit.js'
 import { SESSION_COLUMNS, USER_COLUMNS } from './records.js'
 
-/** Opens a session, unless the guard does not hold, and ends the oldest ones above the cap. */
+/** The oldest sessions of an account, but for so many. What somebody else ends meanwhile, which this waits for, has ended once. */
+const endSurplus = (userId: string, now: string, idleSince: string, kept: string) => `
+    UPDATE sessions SET ended_at = ${now}::timestamptz, end_reason = 'TERMINATED'
+    WHERE ended_at IS NULL AND id IN (
+      SELECT id FROM sessions
+      WHERE user_id = ${userId} AND ended_at IS NULL AND expires_at > ${now}::timestamptz
+        AND last_activity_at > ${idleSince}::timestamptz
+      ORDER BY created_at DESC, id DESC OFFSET ${kept}
+    )
+    RETURNING id AS session_id, user_id`
+
+/**
+ * Opens a session, unless the guard does not hold, and ends the oldest ones above the cap: as they were when it began to wait
+ * for the account. It says whether another session was opened since then.
+ */
 export const OPEN = `
   WITH account AS (
-    SELECT id FROM users
+    SELECT id, last_login_at FROM users
     WHERE id = $2::uuid AND is_active AND ($21::text IS NULL OR password_hash = $21::text)
     FOR NO KEY UPDATE
   ), throttle AS (
@@ -25,19 +39,19 @@ export const OPEN = `
     UPDATE users SET last_login_at = $14::timestamptz FROM opened WHERE users.id = opened.user_id
   ), cleared AS (
     DELETE FROM login_throttles WHERE key = $20::text AND EXISTS (SELECT FROM opened)
-  ), ended AS (
-    UPDATE sessions SET ended_at = $14::timestamptz, end_reason = 'TERMINATED'
-    WHERE id IN (
-      SELECT id FROM sessions
-      WHERE user_id = (SELECT user_id FROM opened) AND ended_at IS NULL AND expires_at > $14::timestamptz
-        AND last_activity_at > $22::timestamptz
-      ORDER BY created_at DESC, id DESC OFFSET $17::int - 1
-    )
-    RETURNING id AS session_id, user_id
+  ), ended AS (${endSurplus('(SELECT user_id FROM opened)', '$14', '$22', '$17::int - 1')}
   ), logged AS (${insertEvents('$18', 'opened')}), evicted AS (${insertEvents('$19', 'ended')})
   SELECT EXISTS (SELECT FROM opened) AS "isOpen", (SELECT locked_until FROM throttle) AS "lockedUntil",
          ARRAY(SELECT session_id::text FROM ended) AS "endedIds",
+         (SELECT last_login_at FROM account) IS DISTINCT FROM (SELECT last_login_at FROM users WHERE id = $2::uuid)
+           AS "isOvertaken",
          (SELECT row_to_json(owner) FROM (SELECT ${USER_COLUMNS} FROM users u WHERE u.id = $2::uuid) AS owner) AS "user"`
+
+/** Ends the oldest sessions above the cap once more, for whoever was overtaken. */
+export const EVICT = `
+  WITH ended AS (${endSurplus('$1::uuid', '$2', '$3', '$4::int')}
+  ), evicted AS (${insertEvents('$5', 'ended')})
+  SELECT session_id AS id FROM ended`
 
 /**
  * Ends those of an account's sessions that are selected, and logs it of those that were active. Without a list also those

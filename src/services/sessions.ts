@@ -10,7 +10,7 @@ import { type Client, describeDevice } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { Records, SessionRecord, UserRecord } from './records.js'
 import { createSessionLists } from './session-lists.js'
-import { END, OPEN, TOUCH } from './session-statements.js'
+import { END, EVICT, OPEN, TOUCH } from './session-statements.js'
 
 interface Deps {
   db: Database
@@ -44,6 +44,8 @@ interface Opened {
   isOpen: boolean
   lockedUntil: Date | null
   endedIds: string[]
+  /** By another session of the account, which it did not count. */
+  isOvertaken: boolean
   /** As it was before. */
   user: UserRecord
 }
@@ -146,13 +148,14 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
         endReason: null,
       }
       const refreshToken = firstRefreshToken(keys.current, input.userId)
+      const evicted = audit.toJson(client, [{ type: 'SESSION_TERMINATED', metadata: { reason: 'TOO_MANY_SESSIONS' } }])
       const [row] = await tx.sql<Opened>(OPEN, [
         ...[session.id, session.userId, session.deviceName, session.deviceType, session.browser, session.os],
         ...[session.userAgent, session.deviceFingerprint, session.ipAddress, session.city, session.country],
         ...[session.rememberMe, session.amr.join(','), now, session.expiresAt, sha256(refreshToken)],
         lifetimes.maxConcurrent,
         audit.toJson(client, [...input.events, { type: 'SESSION_CREATED' }]),
-        audit.toJson(client, [{ type: 'SESSION_TERMINATED', metadata: { reason: 'TOO_MANY_SESSIONS' } }]),
+        evicted,
         input.guard.throttleKey,
         input.guard.passwordHash,
         idleSince(now),
@@ -160,7 +163,9 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
       if (row?.lockedUntil) throw new AccountLockedError(row.lockedUntil, now)
       if (!row?.isOpen) throw new InvalidCredentialsError()
       await tx.afterCommit(() => records.forget({ userIds: [input.userId] }))
-      await publishEnd(tx, row.endedIds)
+      const surplus = [input.userId, now, idleSince(now), lifetimes.maxConcurrent, evicted]
+      const more = row.isOvertaken ? await tx.sql<{ id: string }>(EVICT, surplus) : []
+      await publishEnd(tx, [...row.endedIds, ...more.map(({ id }) => id)])
       await audit.announce(tx)
       return { session, user: { ...records.reviveUser(row.user), lastLoginAt: now }, refreshToken }
     },

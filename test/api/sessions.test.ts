@@ -1,7 +1,14 @@
 import { describe, expect, test, vi } from 'vitest'
 import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
-import { AuditLogDocument, MeDocument, RefreshDocument, SessionsDocument } from '../support/generated/graphql.js'
+import { lockDatabase } from '../support/database-lock.js'
+import {
+  AuditLogDocument,
+  LoginDocument,
+  MeDocument,
+  RefreshDocument,
+  SessionsDocument,
+} from '../support/generated/graphql.js'
 import type { User } from '../support/user.js'
 
 const app = await startApp()
@@ -214,5 +221,22 @@ describe('a session ends by itself', () => {
     const users = await Promise.all(Array.from({ length: 10 }, () => ada.logIn()))
     const lists = await Promise.all(users.map((user) => user.sessions().catch(() => [])))
     expect(lists.filter((list) => list.length > 0).map((list) => list.length)).toEqual([3, 3, 3])
+  })
+
+  test('when two open at once in two processes: there are never more, and each ends once', async () => {
+    const few = await startApp({ env: { MAX_CONCURRENT_SESSIONS: '2' } })
+    const beside = await startApp({ env: { MAX_CONCURRENT_SESSIONS: '2' }, beside: few })
+    const ada = await few.newUser()
+    await ada.logIn()
+    const input = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' as const }
+    const account = await lockDatabase(few.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
+    const both = [few, beside].map(({ anonymous }) => anonymous.call(LoginDocument, { input }))
+    await account.untilWaiting(2)
+    await account.release()
+    const [one] = (await Promise.all(both)).map((answer) => expectType(answer, 'LoginSuccess'))
+    const signedIn = few.anonymous.with({ authorization: `Bearer ${one?.authentication.accessToken}` })
+    const { edges } = await signedIn.call(SessionsDocument)
+    expect(edges).toHaveLength(2)
+    expect(await few.eventsOf(ada, { types: ['SESSION_TERMINATED'] })).toHaveLength(2)
   })
 })
