@@ -5,6 +5,7 @@ import type { OneTimePurpose } from '../generated/prisma/client.js'
 import { normalizeEmail } from '../identifiers.js'
 import type { Clock } from '../ports.js'
 import type { Database, Transaction } from './database.js'
+import { SHARE_ACCOUNT } from './session-statements.js'
 import { createTurns } from './turns.js'
 
 /** The token of a link, or the address and the six-digit code of the same mail. */
@@ -122,6 +123,8 @@ export function createOneTimeTokens({ db, clock, keys, lifetimes }: Deps) {
       before?: Date,
     ): Promise<IssuedToken & { code: string }> {
       const code = randomCode()
+      // Before the earlier ones, as a reset and a verification do: neither waits for the other.
+      await tx.sql(SHARE_ACCOUNT, [userId])
       await tx.prisma.oneTimeToken.updateMany({
         where: { userId, purpose, usedAt: null, codeHash: { not: null } },
         data: { codeHash: null },

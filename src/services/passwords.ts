@@ -92,8 +92,9 @@ export function createPasswords(deps: Deps) {
   /** Who is signed in without knowing the password may be a thief who would like to. */
   const countGuess = (client: Client, user: UserRecord, session: SessionRecord): Promise<void> =>
     db.transaction(async (tx) => {
-      if ((await throttle.countInSession(tx, session.id, user.id)) < MAX_GUESSES) return
+      // Before the count, which a reset forgets while it has the account: neither waits for the other.
       await tx.sql(SHARE_ACCOUNT, [user.id])
+      if ((await throttle.countInSession(tx, session.id, user.id)) < MAX_GUESSES) return
       const ended = await sessions.end(tx, client, user.id, 'TERMINATED', { ids: [session.id] })
       if (ended.length > 0)
         await mails.send(tx, user, 'sessions-ended', { ...originOf(client, clock.now()), hasGuessed: true })

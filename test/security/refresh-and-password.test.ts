@@ -4,7 +4,9 @@ import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { deferred } from '../support/deferred.js'
-import { ChangePasswordDocument, MeDocument } from '../support/generated/graphql.js'
+import { eventually } from '../support/eventually.js'
+import { ChangePasswordDocument, MeDocument, RequestPasswordResetDocument } from '../support/generated/graphql.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import { createRefreshing, times } from '../support/refreshing.js'
 import type { User } from '../support/user.js'
 
@@ -91,13 +93,15 @@ describe('A change of the password while the session is renewed', () => {
   })
 })
 
-/** Runs `work`, which ends the session, while a reset has the account: it must not have the session meanwhile. */
+/** Runs `work`, which ends the session, while a reset has the account: it must have nothing meanwhile that a reset takes. */
 async function duringReset<T>(user: User, work: () => Promise<T>): Promise<T> {
   const account = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${user.id}' FOR UPDATE`)
   const result = work()
   await account.untilWaiting(1)
-  const session = `SELECT FROM sessions WHERE id = '${user.sessionId}' FOR UPDATE NOWAIT`
-  await lockDatabase(app.installation, session).then((free) => free.release())
+  for (const table of ['sessions', 'login_throttles', 'one_time_tokens']) {
+    const rows = `SELECT FROM ${table} WHERE user_id = '${user.id}' FOR UPDATE NOWAIT`
+    await lockDatabase(app.installation, rows).then((free) => free.release())
+  }
   await account.release()
   return result
 }
@@ -118,5 +122,14 @@ describe('While the password is being reset, neither waits for the other', () =>
     for (let time = 0; time < 19; time += 1) await guess()
     expectType(await duringReset(ada, guess), 'InvalidCredentialsError')
     expect(await ada.call(MeDocument)).toBeNull()
+  })
+
+  test('with another mail that is asked for', async () => {
+    const ada = await app.newUser()
+    const request = () => ada.call(RequestPasswordResetDocument, { input: { email: ada.email } })
+    await request()
+    const first = proofOf(await app.mail(ada.email, SUBJECTS.reset))
+    await duringReset(ada, request)
+    await eventually(async () => proofOf(await app.mail(ada.email, SUBJECTS.reset)).token).not.toBe(first.token)
   })
 })
