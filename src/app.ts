@@ -50,7 +50,9 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
   // Or a command, which has the database only until it ends, would keep a server that starts just then from starting.
   const endTurn = config.database.url
     ? () => {}
-    : await takeTurn(config.dataDir, () => log.info({}, 'A command uses the embedded database: waiting for its end'))
+    : await takeTurn(config.dataDir, () =>
+        log.info({}, 'A command, or another server, is using the embedded database: waiting for its end'),
+      )
   const runtime = await createRuntime(config, log, urls, replacements).finally(endTurn)
   const { services, clock, db, redis, jobs, metrics, mailer, mailbox } = runtime
   const { prisma } = db

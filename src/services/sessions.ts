@@ -163,9 +163,16 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
       if (row?.lockedUntil) throw new AccountLockedError(row.lockedUntil, now)
       if (!row?.isOpen) throw new InvalidCredentialsError()
       await tx.afterCommit(() => records.forget({ userIds: [input.userId] }))
-      const surplus = [input.userId, now, idleSince(now), lifetimes.maxConcurrent, evicted]
-      const more = row.isOvertaken ? await tx.sql<{ id: string }>(EVICT, surplus) : []
-      await publishEnd(tx, [...row.endedIds, ...more.map(({ id }) => id)])
+      // First: those have ended, whatever becomes of the second look.
+      await publishEnd(tx, row.endedIds)
+      if (row.isOvertaken) {
+        const surplus = [input.userId, now, idleSince(now), lifetimes.maxConcurrent, evicted]
+        const more = await tx.sql<{ id: string }>(EVICT, surplus)
+        await publishEnd(
+          tx,
+          more.map(({ id }) => id),
+        )
+      }
       await audit.announce(tx)
       return { session, user: { ...records.reviveUser(row.user), lastLoginAt: now }, refreshToken }
     },

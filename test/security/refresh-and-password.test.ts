@@ -93,7 +93,7 @@ describe('A change of the password while the session is renewed', () => {
   })
 })
 
-/** Runs `work`, which ends the session, while a reset has the account: it must have nothing meanwhile that a reset takes. */
+/** Runs `work` while a reset has the account: it must have nothing meanwhile that a reset takes. */
 async function duringReset<T>(user: User, work: () => Promise<T>): Promise<T> {
   const account = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${user.id}' FOR UPDATE`)
   const result = work()
