@@ -35,7 +35,9 @@ test('Its tokens are refused before what else it has signed is signed anew', asy
   const { query } = await openDatabase(app.installation)
   const [{ kid }] = (await query(KEYS)).rows
   const lock = await lockDatabase(app.installation, 'LOCK TABLE audit_checkpoints IN ACCESS EXCLUSIVE MODE')
-  const revoked = app.operator.revokeKey(kid)
+  const revoke = () => app.operator.revokeKey(kid)
+  // Once more where the lock outlasts the patience of the first: the machine may be busy.
+  const revoked = revoke().catch(revoke)
   await lock.untilWaiting(1)
   await eventually(() => ada.call(MeDocument)).toBeNull()
   await lock.release()
