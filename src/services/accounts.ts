@@ -65,6 +65,8 @@ export function createAccounts({ clock, records, throttle }: { clock: Clock; rec
     return user
   }
 
+  const lockClaimants = (tx: Transaction, userId: string) => tx.sql<Claimant>(LOCK, [userId])
+
   return {
     findById,
 
@@ -84,6 +86,9 @@ export function createAccounts({ clock, records, throttle }: { clock: Clock; rec
       return owner ?? null
     },
 
+    /** All that are registered for the address of an account, before anything else is written there. */
+    lockClaimants,
+
     /**
      * The address is proven: the account owns it from now on, and what else was registered for it is gone, with its
      * tokens: once, for what comes later tells nobody whether its owner has been there. An account that could be used
@@ -91,7 +96,7 @@ export function createAccounts({ clock, records, throttle }: { clock: Clock; rec
      * registration was proven first.
      */
     async establish(tx: Transaction, userId: string): Promise<UserRecord> {
-      const rows = await tx.sql<Claimant>(LOCK, [userId])
+      const rows = await lockClaimants(tx, userId)
       const own = rows.find(({ id }) => id === userId)
       if (!own) throw new InvalidTokenError()
       if (own.isProven) return findById(tx, userId)

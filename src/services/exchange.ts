@@ -6,7 +6,6 @@ import type { Database, Transaction } from './database.js'
 import type { FoundToken, OneTimeTokens } from './one-time-tokens.js'
 import type { Records, UserRecord } from './records.js'
 import type { Refresh } from './refresh.js'
-import { LOCK_ACCOUNT } from './session-statements.js'
 import type { Sessions } from './sessions.js'
 
 interface Deps {
@@ -33,9 +32,9 @@ export function createExchange(deps: Deps) {
       const user = found && (await records.freshUser(found.userId))
       const open = async (tx: Transaction, { id: userId }: UserRecord, token: FoundToken) => {
         // Before the token, as a change of the password does, which ends it: neither waits for the other.
-        await tx.sql(LOCK_ACCOUNT, [userId])
+        await refresh.lockToLeave(tx, userId, leaving)
         if (!(await oneTimeTokens.claim(tx, token))) return null
-        if (leaving) await refresh.leave(tx, client, leaving, userId)
+        if (leaving) await refresh.leave(tx, client, leaving)
         return sessions.open(tx, client, {
           userId,
           deviceName,

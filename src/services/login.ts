@@ -185,7 +185,10 @@ export function createLogin(deps: Deps) {
     if (isNewDevice) events.push({ type: 'NEW_DEVICE', metadata: { device: device.name } })
     const open = async (tx: Transaction) => {
       // First, so that it makes room for the new one, and stays if that is refused.
-      if (input.leaving) await refresh.leave(tx, client, input.leaving, account.id)
+      if (input.leaving) {
+        await refresh.lockToLeave(tx, account.id, input.leaving)
+        await refresh.leave(tx, client, input.leaving)
+      }
       const opened = await sessions.open(tx, client, {
         userId: account.id,
         deviceName: input.deviceName,

@@ -10,7 +10,7 @@ import type { Database, Transaction } from './database.js'
 import type { Mails } from './mails.js'
 import type { Records, SessionRecord } from './records.js'
 import type { Rotations } from './rotations.js'
-import { LOCK, LOCK_ACCOUNT, SHARE_ACCOUNT } from './session-statements.js'
+import { LOCK, LOCK_ACCOUNTS, SHARE_ACCOUNT } from './session-statements.js'
 import type { Sessions } from './sessions.js'
 
 interface Deps {
@@ -163,13 +163,16 @@ export function createRefresh(deps: Deps) {
     isOf: async (session: SessionRecord, token: string | null): Promise<boolean> =>
       token !== null && isRefreshTokenShaped(token) && (await find(token))?.sessionId === session.id,
 
+    /** Before anything else is written where `userId` is to leave the session of a token, if any. */
+    lockToLeave: async (tx: Transaction, userId: string, token: string | null): Promise<void> =>
+      void (await tx.sql(LOCK_ACCOUNTS, [userId, token && sha256(token)])),
+
     /**
-     * Ends the session that a browser leaves by signing in again, as `userId`, if the token could still have renewed it. A used
-     * one that nothing else explains is a copy here too, or its thief would stay: the browser does not present it any more.
+     * Ends the session that a browser leaves by signing in again, if the token could still have renewed it. A used one that
+     * nothing else explains is a copy here too, or its thief would stay: the browser does not present it any more.
      */
-    async leave(tx: Transaction, client: Client, token: string, userId: string): Promise<void> {
+    async leave(tx: Transaction, client: Client, token: string): Promise<void> {
       if (!isRefreshTokenShaped(token)) return
-      await tx.sql(LOCK_ACCOUNT, [userId])
       const found = await find(token, tx)
       if (!found) return
       const session = await records.freshSession(found.sessionId, tx.sql)

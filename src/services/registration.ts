@@ -140,6 +140,7 @@ export function createRegistration(deps: Deps) {
       try {
         const hash = await getUnusableHash()
         return await db.transaction(async (tx) => {
+          await accounts.lockClaimants(tx, found.userId)
           await disown(tx, client, found.userId, hash)
           const user = await accounts.establish(tx, found.userId)
           if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()

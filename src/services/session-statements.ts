@@ -15,11 +15,11 @@ const endSurplus = (userId: string, now: string, idleSince: string, kept: string
 
 /**
  * Opens a session, unless the guard does not hold, and ends the oldest ones above the cap: as they were when it began to wait
- * for the account. It says whether another session was opened since then.
+ * for the account. It says whether somebody else, who may have opened another session, has changed the account since then.
  */
 export const OPEN = `
   WITH account AS (
-    SELECT id, last_login_at FROM users
+    SELECT id, xmin FROM users
     WHERE id = $2::uuid AND is_active AND ($21::text IS NULL OR password_hash = $21::text)
     FOR NO KEY UPDATE
   ), throttle AS (
@@ -43,8 +43,7 @@ export const OPEN = `
   ), logged AS (${insertEvents('$18', 'opened')}), evicted AS (${insertEvents('$19', 'ended')})
   SELECT EXISTS (SELECT FROM opened) AS "isOpen", (SELECT locked_until FROM throttle) AS "lockedUntil",
          ARRAY(SELECT session_id::text FROM ended) AS "endedIds",
-         (SELECT last_login_at FROM account) IS DISTINCT FROM (SELECT last_login_at FROM users WHERE id = $2::uuid)
-           AS "isOvertaken",
+         (SELECT xmin FROM account) IS DISTINCT FROM (SELECT xmin FROM users WHERE id = $2::uuid) AS "isOvertaken",
          (SELECT row_to_json(owner) FROM (SELECT ${USER_COLUMNS} FROM users u WHERE u.id = $2::uuid) AS owner) AS "user"`
 
 /** Ends the oldest sessions above the cap once more, for whoever was overtaken. */
@@ -89,8 +88,14 @@ const list = (order: 'ASC' | 'DESC') => `
 export const NEWEST_FIRST = list('DESC')
 export const OLDEST_FIRST = list('ASC')
 
-/** Before the sessions of an account, as everywhere: two transactions never wait for each other. */
-export const LOCK_ACCOUNT = 'SELECT FROM users WHERE id = $1::uuid FOR NO KEY UPDATE'
+/**
+ * Before the sessions of an account, as everywhere: two transactions never wait for each other. With the owner of a token,
+ * where a session takes the place of that of another account; in one order, for two may change places.
+ */
+export const LOCK_ACCOUNTS = `
+  SELECT FROM users WHERE id = $1::uuid OR id = (
+    SELECT s.user_id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $2::bytea)
+  ORDER BY id FOR NO KEY UPDATE`
 
 /** Likewise, for whoever only writes rows that refer to the account, as a mail with a link does: waits for a reset, and no more. */
 export const SHARE_ACCOUNT = 'SELECT FROM users WHERE id = $1::uuid FOR KEY SHARE'

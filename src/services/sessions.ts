@@ -44,7 +44,7 @@ interface Opened {
   isOpen: boolean
   lockedUntil: Date | null
   endedIds: string[]
-  /** By another session of the account, which it did not count. */
+  /** Perhaps by another session of the account, which it did not count. */
   isOvertaken: boolean
   /** As it was before. */
   user: UserRecord

@@ -1,7 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
-import { LoginDocument, RegisterDocument, UpdateProfileDocument } from '../support/generated/graphql.js'
+import { lockDatabase } from '../support/database-lock.js'
+import {
+  LoginDocument,
+  RegisterDocument,
+  UpdateProfileDocument,
+  VerifyEmailDocument,
+} from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
 
 const app = await startApp()
@@ -153,5 +159,16 @@ describe('where no verification is required', () => {
     expectType(await open.anonymous.call(RegisterDocument, again), 'RegisterSuccess')
     const subjects = (await open.mailsTo(email)).map(({ subject }) => subject)
     expect(subjects).toEqual([SUBJECTS.existingAccount, SUBJECTS.verification])
+    // While a sign-in, say, has the account, its verification has nothing that this may take: neither waits for the other.
+    const { token } = proofOf(await open.mail(email, SUBJECTS.verification))
+    const whose = `(SELECT id FROM users WHERE email = '${email}' AND pending_until IS NULL)`
+    const account = await lockDatabase(open.installation, `SELECT FROM users WHERE id = ${whose} FOR KEY SHARE`)
+    const verified = open.anonymous.call(VerifyEmailDocument, { input: { token } })
+    await account.untilWaiting(1)
+    await lockDatabase(open.installation, `SELECT FROM sessions WHERE user_id = ${whose} FOR UPDATE NOWAIT`).then(
+      (free) => free.release(),
+    )
+    await account.release()
+    expectType(await verified, 'VerifyEmailSuccess')
   })
 })

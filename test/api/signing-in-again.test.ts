@@ -154,6 +154,25 @@ describe('signing in again in a browser', () => {
     expectType((await answer).data.login, 'LoginSuccess')
   })
 
+  test('locks two accounts in one order, so that two that take the place of each other end both', async () => {
+    const [ada, bob] = [await app.newUser(), await app.newUser()]
+    for (const [user, other] of [
+      [ada, bob],
+      [bob, ada],
+    ] as const) {
+      const browser = await other.openBrowser()
+      const first = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
+      const answer = logIn(browser, user)
+      await first.untilWaiting(1)
+      const second = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${bob.id}' FOR UPDATE NOWAIT`)
+      await first.release()
+      await second.untilWaiting(1)
+      await second.release()
+      expectType((await answer).data.login, 'LoginSuccess')
+    }
+    expect([await open(ada), await open(bob)]).toEqual([2, 2])
+  })
+
   test('with an exchange token waits for the account before it uses the token up: neither for the other', async () => {
     const { email } = await app.register()
     const { code } = proofOf(await app.mail(email, SUBJECTS.verification))
