@@ -10,7 +10,7 @@ import { type Client, describeDevice } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { Records, SessionRecord, UserRecord } from './records.js'
 import { createSessionLists } from './session-lists.js'
-import { END, EVICT, OPEN, TOUCH } from './session-statements.js'
+import { END, EVICT, LOCK_ACCOUNTS, OPEN, TOUCH } from './session-statements.js'
 
 interface Deps {
   db: Database
@@ -209,7 +209,12 @@ export function createSessions({ db, clock, audit, records, bus, keys, lifetimes
 
     /** Ends every session of the account but one. Returns how many were active. */
     async terminateAll(client: Client, userId: string, except?: string): Promise<number> {
-      return (await end(db, client, userId, 'TERMINATED', except ? { except } : {})).length
+      const ended = await db.transaction(async (tx) => {
+        // Before several sessions, as a change of the password, which renews its own last, does: neither waits for the other.
+        await tx.sql(LOCK_ACCOUNTS, [userId, null])
+        return end(tx, client, userId, 'TERMINATED', except ? { except } : {})
+      })
+      return ended.length
     },
 
     list: createSessionLists({ sql: db.sql, clock, idleTimeoutMs: lifetimes.idleTimeoutMs }),

@@ -204,6 +204,19 @@ describe('terminating all sessions', () => {
     expect(await ada.sessions()).toMatchObject([{ id: ada.sessionId }])
   })
 
+  test('locks the account before the sessions, as a change of the password does: neither waits for the other', async () => {
+    const ada = await app.newUser()
+    const other = await ada.logIn()
+    const account = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR NO KEY UPDATE`)
+    const ending = ada.call(TerminateAllSessionsDocument, { input: { includeCurrent: true } })
+    await account.untilWaiting(1)
+    const sessions = `SELECT FROM sessions WHERE user_id = '${ada.id}' FOR UPDATE NOWAIT`
+    await lockDatabase(app.installation, sessions).then((free) => free.release())
+    await account.release()
+    expect(await ending).toMatchObject({ terminatedSessions: 2 })
+    await expectSignedOut(other)
+  })
+
   test('is for those who are signed in', async () => {
     expect((await app.anonymous.refusal(TerminateAllSessionsDocument)).code).toBe('UNAUTHENTICATED')
   })
