@@ -21,6 +21,7 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../ports.js'
 import { tryLockFile } from './file-lock.js'
+import { readPlainFile } from './plain-file.js'
 import { type Account, chooseAccount, findBinaries, POSTGRES_ENV } from './postgres-binaries.js'
 import { endOrphans, isAccepting, SOCKET } from './postgres-processes.js'
 import { dataDirectoryOf, type RunningServer, runPostgres, type ServerOptions } from './postgres-server.js'
@@ -200,9 +201,10 @@ function syncDirectory(directory: string): void {
   closeSync(fd)
 }
 
+/** Whoever answers at the socket may ask for it in plain text. */
 function readPassword(file: string): string {
   try {
-    return readFileSync(file, 'utf8').trim()
+    return readPlainFile(file).trim()
   } catch (error) {
     throw new Error(`Cannot read the password of the embedded database: ${file}`, { cause: error })
   }

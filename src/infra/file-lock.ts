@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, fchownSync, fstatSync, ftruncateSync, openSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, fchownSync, ftruncateSync, openSync, statSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { openPlainFile } from './plain-file.js'
 
 /** open(2) flags of macOS that take the lock in the same step; Node has no names for them. */
 const DARWIN_EXLOCK = 0x20
@@ -29,7 +30,6 @@ function make(path: string, flags: number): number {
   return fd
 }
 
-/** Who may write to the directory must not lead a process of root, which writes to the file, to another one. */
 function openOwn(path: string, more = 0): number {
   const flags = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | more
   try {
@@ -37,11 +37,7 @@ function openOwn(path: string, more = 0): number {
   } catch (error) {
     if (!isTaken(error)) throw error
   }
-  const fd = openSync(path, flags)
-  const found = fstatSync(fd)
-  if (found.isFile() && found.nlink === 1) return fd
-  closeSync(fd)
-  throw new Error(`${path} has another name, or is no file`)
+  return openPlainFile(path, flags)
 }
 
 /**

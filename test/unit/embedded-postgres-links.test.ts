@@ -1,6 +1,6 @@
-import { renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { expect, it, vi } from 'vitest'
-import { THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
+import { linkSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { afterEach, expect, it, vi } from 'vitest'
+import { runningPostgresUrl, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
 import { useDataDir } from '../support/embedded.js'
 
 const written = vi.hoisted(() => ({ follow: () => {} }))
@@ -14,6 +14,9 @@ vi.mock('node:fs', async (importOriginal) => {
 })
 
 const { inDataDir, start } = useDataDir()
+afterEach(() => {
+  written.follow = () => {}
+})
 
 it.runIf(process.getuid?.() === 0)('Root gives away no file elsewhere by a link in the place of its own', async () => {
   const [file, link] = [inDataDir('file-of-root'), inDataDir('link')]
@@ -23,4 +26,20 @@ it.runIf(process.getuid?.() === 0)('Root gives away no file elsewhere by a link 
   written.follow = () => renameSync(link, inDataDir('postgres.password'))
   await expect(start(THROWAWAY_FLAGS)).rejects.toThrow()
   expect(statSync(file).uid).toBe(0)
+})
+
+it.each([
+  ['a symbolic link to it', symlinkSync],
+  ['another name of it', linkSync],
+])('Tells whoever answers at the socket of no file elsewhere, by %s', async (_, link) => {
+  await start(THROWAWAY_FLAGS)
+  const [password, file] = [inDataDir('postgres.password'), inDataDir('file-of-root')]
+  const itself = readFileSync(password)
+  writeFileSync(file, 'a secret of root', { mode: 0o600 })
+  rmSync(password)
+  link(file, password)
+  await expect(runningPostgresUrl(inDataDir())).rejects.toThrow('Cannot read the password of the embedded database')
+  // For the end of the test.
+  rmSync(password)
+  writeFileSync(password, itself)
 })
