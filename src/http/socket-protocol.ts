@@ -15,6 +15,7 @@ import { createGate, type Gate, type OpenTicket } from './gate.js'
 import { type ErrorMasker, stampErrors } from './graphql-errors.js'
 import { persistedDocument } from './persisted-operations.js'
 import type { Extra } from './socket-conversation.js'
+import { createIds, type Holder } from './socket-ids.js'
 import { createSocketTransport } from './transport.js'
 import type { Graphql } from './yoga.js'
 
@@ -43,8 +44,10 @@ interface Begun extends Caller {
   unanswered: Set<SubscribePayload>
   /** To be done when all of them have one. */
   afterwards?: () => void
-  /** What has not ended: graphql-ws loses sight of a stream whose id is used again at the same moment. */
+  /** What has not ended. */
   streams: Set<Events>
+  /** graphql-ws cannot tell operations apart whose id is the same. */
+  ids: ReturnType<typeof createIds>
 }
 export interface ConnectionExtra extends Extra {
   begun?: Begun
@@ -60,23 +63,37 @@ interface Plan {
   execute: Executor
   subscribe: Subscriber
   ticket: OpenTicket
-  streams: Set<Events>
+  begun: Begun
+  params: SubscribePayload
+  holder: Holder
 }
 
 /** A query or mutation is under way until it has ended. */
 async function perform(args: ExecutionArgs): Promise<ExecutionResult> {
-  const { execute, ticket } = args.rootValue as Plan
-  return execute(args).finally(ticket.end)
+  const { execute, ticket, begun, params, holder } = args.rootValue as Plan
+  const result = await execute(args).finally(ticket.end)
+  if (holder.isReplaced()) begun.unanswered.delete(params)
+  const said = holder.unlessReplaced(result)
+  holder.release()
+  return said
 }
 
 /** A subscription is under way until it has begun. */
 async function begin(args: ExecutionArgs): Promise<Events | ExecutionResult> {
-  const { subscribe, ticket, streams } = args.rootValue as Plan
+  const { subscribe, ticket, begun, holder } = args.rootValue as Plan
   const result = await subscribe(args).finally(ticket.end)
-  if (!(Symbol.asyncIterator in result)) return result
-  const stream = withEnd(result, () => streams.delete(stream))
-  streams.add(stream)
-  return stream
+  if (!(Symbol.asyncIterator in result)) {
+    const said = holder.unlessReplaced(result)
+    holder.release()
+    return said
+  }
+  const stream = withEnd(result, () => {
+    begun.streams.delete(stream)
+    holder.release()
+  })
+  begun.streams.add(stream)
+  if (holder.isReplaced()) await stream.return?.()
+  return holder.unlessReplaced({ ...stream, next: () => stream.next().then(holder.unlessReplaced) })
 }
 
 /** The protocol graphql-ws: signed in by `connectionParams`, closed when the token or the session ends. */
@@ -118,7 +135,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
     throw tooManyOperations(operations)
   }
 
-  async function plan({ socket }: Extra, begun: Begun, params: SubscribePayload, ticket: OpenTicket) {
+  async function plan({ socket }: Extra, begun: Begun, params: SubscribePayload, ticket: OpenTicket, holder: Holder) {
     const { schema, parse, validate, execute, subscribe } = graphql.getEnveloped({ params } as never)
     const { persistedOperations } = graphql
     const document = parse(persistedOperations ? persistedDocument(persistedOperations, params) : params.query)
@@ -139,7 +156,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
       operationName: params.operationName,
       variableValues: params.variables,
       contextValue,
-      rootValue: { execute, subscribe, ticket, streams: begun.streams } as Plan,
+      rootValue: { execute, subscribe, ticket, begun, params, holder } as Plan,
     }
   }
 
@@ -157,7 +174,8 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
       const client = readClient(extra.request)
       const accessToken = typeof authorization === 'string' ? bearerOf(authorization) : null
       const operations = createGate(limits.operationsPerSocket)
-      extra.begun = { client, accessToken, operations, unanswered: new Set(), streams: new Set() }
+      const open = { unanswered: new Set<SubscribePayload>(), streams: new Set<Events>(), ids: createIds() }
+      extra.begun = { client, accessToken, operations, ...open }
       if (authorization === undefined) return true
       const { viewer } = await contextOf(extra.begun, null)
       if (!viewer) {
@@ -171,18 +189,24 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
     },
 
     // Nothing comes here before onConnect has let it.
-    onSubscribe: async ({ extra }: Connection, _id, params) => {
+    onSubscribe: async ({ extra }: Connection, id, params) => {
       const begun = extra.begun as Begun
+      const holder = begun.ids.take(id)
       let ticket: OpenTicket | undefined
+      const refuse = (errors: GraphQLError[]) => {
+        ticket?.end()
+        const said = holder.unlessReplaced(errors)
+        holder.release()
+        return said
+      }
       try {
         ticket = admit(begun)
-        const planned = await plan(extra, begun, params, ticket)
-        if (Array.isArray(planned)) ticket.end()
-        else if (planned.isAnswered) begun.unanswered.add(params)
+        const planned = await plan(extra, begun, params, ticket, holder)
+        if (Array.isArray(planned)) return await refuse(planned)
+        if (planned.isAnswered) begun.unanswered.add(params)
         return planned
       } catch (error) {
-        ticket?.end()
-        return [maskError(error)]
+        return await refuse([maskError(error)])
       } finally {
         // What else was said.
         Object.assign(params, { query: '', variables: undefined, extensions: undefined })

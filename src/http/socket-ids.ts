@@ -1,0 +1,27 @@
+/** An operation of a WebSocket, as the one that has its id. */
+export interface Holder {
+  /** What was said, or nothing ever when another operation has the id by now: its client would take it for the answer to that. */
+  unlessReplaced<T>(said: T): Promise<T>
+  isReplaced(): boolean
+  /** Nothing more is to be said. */
+  release(): void
+}
+
+/** Which operation of a connection has which id. */
+export function createIds() {
+  const holders = new Map<string, Holder>()
+  return {
+    /** A client may use an id again as soon as it has completed it; the operation before may still be going on here. */
+    take(id: string): Holder {
+      const holder: Holder = {
+        unlessReplaced: (said) => (holder.isReplaced() ? new Promise(() => {}) : Promise.resolve(said)),
+        isReplaced: () => (holders.get(id) ?? holder) !== holder,
+        release() {
+          if (!holder.isReplaced()) holders.delete(id)
+        },
+      }
+      holders.set(id, holder)
+      return holder
+    },
+  }
+}
