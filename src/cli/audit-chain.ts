@@ -20,8 +20,11 @@ function position(value: string): bigint {
   return BigInt(value)
 }
 
-/** The field of a log line, as JSON or for people; not what a client has put into another field, where quotes are escaped. */
-const SIGNED = /(?:^\s*|[{,]")jws"?: ?"([\w-]+\.[\w-]+\.[\w-]+)"/gm
+/**
+ * The field of a log line, as JSON, which a tool may have laid out anew, or for people; not what a client has put into
+ * another field, where quotes are escaped.
+ */
+const SIGNED = /(?:^\s*"?|[{,]\s*")jws"?\s*:\s*"([\w-]+\.[\w-]+\.[\w-]+)"/gm
 
 /** Null for what is signed about something else. */
 function anchorOf(jws: string): Anchor | null {

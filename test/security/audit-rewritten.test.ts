@@ -94,6 +94,16 @@ describe('a log that was rewritten is not signed', () => {
     const { code, stdout } = await runCli(env, 'audit', 'verify', '--json', '--anchors', join(folder, 'server.log'))
     expect(code).toBe(1)
     expect(JSON.parse(stdout)).toMatchObject({ broken: { reason: 'CHECKPOINT_MISMATCH' } })
+    const truth = app.log.lines.find((each) => each.includes('"jws":"')) ?? ''
+    // As tools write JSON that pick lines out of a log.
+    for (const [name, layout] of [
+      ['indented', JSON.stringify(JSON.parse(truth), null, 2)],
+      ['spaced', truth.replaceAll('","', '", "').replaceAll('":', '": ')],
+    ] as const) {
+      writeFileSync(join(folder, name), layout)
+      const shown = await runCli(env, 'audit', 'verify', '--anchors', join(folder, name))
+      expect(shown).toMatchObject({ code: 1, stdout: expect.stringContaining('otherwise: the log was rewritten') })
+    }
     // What a client makes the server log is no anchor.
     const forged = [{ typ: 'portcullis-audit+jws' }, { position: 1, hash: '00' }].map((part) =>
       Buffer.from(JSON.stringify(part)).toString('base64url'),
@@ -102,7 +112,6 @@ describe('a log that was rewritten is not signed', () => {
     writeFileSync(join(folder, 'forged.log'), JSON.stringify(line))
     const ignored = await runCli(env, 'audit', 'verify', '--anchors', join(folder, 'forged.log'))
     expect(ignored).toMatchObject({ code: 1, stderr: expect.stringContaining('Has no line of a server') })
-    const truth = app.log.lines.find((each) => each.includes('"jws":"')) ?? ''
     const [, payload = ''] = /"jws":"[\w-]+\.([\w-]+)\./.exec(truth) ?? []
     const other = { ...JSON.parse(Buffer.from(payload, 'base64url').toString()), hash: '00' }
     const contradiction = Buffer.from(JSON.stringify(other)).toString('base64url')
