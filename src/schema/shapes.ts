@@ -29,8 +29,10 @@ const text = (maxLength: number) =>
     'Must not be empty.',
   )
 
+/** As zod has it, and also where the last part of the domain is no word in ASCII: .рф is .xn--p1ai. */
+const EMAIL = /^(?:[\w'+-]+\.)*[\w'+-]*[\w+-]@(?:[a-z0-9][a-z0-9-]*\.)+(?:[a-z]{2,}|xn--[a-z0-9-]*[a-z0-9])$/i
 export const email = printable(z.string().max(254, 'Must have at most 254 characters.')).pipe(
-  z.email('Must be an e-mail address.'),
+  z.email({ pattern: EMAIL, error: 'Must be an e-mail address.' }),
 )
 /** Of an account to be: no mail server has to take a longer local part (RFC 5321, section 4.5.3.1.1). */
 export const newEmail = email.refine(

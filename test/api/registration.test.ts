@@ -44,6 +44,16 @@ describe('registering', () => {
     })
   })
 
+  test.each(['example.xn--p1ai', 'xn--bcher-kva.example', 'XN--FSQU00A.XN--0ZWM56D'])(
+    'takes an address at the international domain %s',
+    async (domain) => {
+      const account = app.newAccount()
+      const email = account.email.replace(/@.*/, `@${domain}`)
+      const result = await anonymous.call(RegisterDocument, { input: { ...account, email } })
+      expect(expectType(result, 'RegisterSuccess').email).toBe(email)
+    },
+  )
+
   test('opens no way in before the address is verified', async () => {
     const { email, password } = await app.register()
     expectType(await logIn(email, password), 'EmailNotVerifiedError')
