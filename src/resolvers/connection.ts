@@ -41,6 +41,11 @@ export async function connect<Row extends object, Key>(args: PageArgs, list: Lis
     ({ after, before, limit, inverted }: ResolveCursorConnectionArgs) =>
       list.load({ after: keyOf('after', after), before: keyOf('before', before), limit, isReversed: inverted }),
   )
-  const ends = edges.length === 0 ? { startCursor: null, endCursor: null } : {}
-  return { edges, pageInfo: { ...pageInfo, ...ends } }
+  if (edges.length === 0) return { edges, pageInfo: { ...pageInfo, startCursor: null, endCursor: null } }
+  // Relay takes the last of the first; the library, with both, only the first.
+  const { first, last } = args
+  const surplus = first == null || last == null ? 0 : Math.max(0, edges.length - last)
+  if (surplus === 0) return { edges, pageInfo }
+  const rest = edges.slice(surplus)
+  return { edges: rest, pageInfo: { ...pageInfo, hasPreviousPage: true, startCursor: rest[0]?.cursor ?? null } }
 }

@@ -93,6 +93,14 @@ describe('the pages of the list', () => {
     expect(first).toMatchObject({ names: ['Device 5'], hasNextPage: true, hasPreviousPage: false })
   })
 
+  test('of both the first and the last are, as Relay has it, the last of the first', async () => {
+    const ada = await withSessions(5)
+    const both = await page(ada, { first: 3, last: 2 })
+    expect(both).toMatchObject({ names: ['Device 4', 'Device 3'], hasNextPage: true, hasPreviousPage: true })
+    const more = await page(ada, { first: 2, last: 3 })
+    expect(more).toMatchObject({ names: ['Device 5', 'Device 4'], hasNextPage: true, hasPreviousPage: false })
+  })
+
   test('have twenty entries by default, and a hundred at most', async () => {
     const ada = await withSessions(25)
     expect((await ada.call(SessionsDocument)).edges).toHaveLength(20)
