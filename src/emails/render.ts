@@ -22,18 +22,22 @@ export interface RenderedEmail {
 const MAX_LENGTH = 2000
 const MAX_NAME_LENGTH = 60
 
+/** What joins two letters, as Sinhala and Persian have to, or two signs of an emoji, and hides nothing there. */
+const JOINER = /(?<=[\p{L}\p{M}\p{Emoji_Presentation}])[\u200c\u200d](?=[\p{L}\p{Extended_Pictographic}])/u
+const OTHER_FORMATS = new RegExp(`(?!${JOINER.source})\\p{Cf}`, 'gu')
+
 /** One line without control characters, and without what reorders or hides text. */
 const clean = (text: string): string =>
   text
     .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
-    .replace(/\p{Cf}/gu, '')
+    .replace(OTHER_FORMATS, '')
     .trim()
     .slice(0, MAX_LENGTH)
 
 /** Null when the name is none, or could pass for a link or for a code. */
 function safeName(displayName: string): string | null {
   const name = clean(displayName).replace(/\s+/g, ' ')
-  const plain = name.normalize('NFKC')
+  const plain = name.normalize('NFKC').replace(/\p{Cf}/gu, '')
   const looksLikeLink = /[/@\\]|\S[.。]\p{L}{2,}/u.test(plain)
   const looksLikeCode = /\p{Nd}{6}/u.test(plain.replace(/[^\p{L}\p{Nd}]/gu, ''))
   const isMisleading = name.length > MAX_NAME_LENGTH || looksLikeLink || looksLikeCode

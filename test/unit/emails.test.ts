@@ -134,7 +134,19 @@ describe('what users have chosen', () => {
     expect(mail.html).toContain('>abc d e<')
   })
 
+  it.each(['ශ්\u200dරීමා', 'نیم\u200cفاصله', '\u{1f469}\u200d\u{1f4bb}', '\u{1f469}\u{1f3fd}\u200d\u{1f4bb}'])(
+    'keeps what joins letters, and the signs of an emoji: %s',
+    (name) => {
+      const mail = render('new-device', { ...origin, deviceName: name }, ada)
+      expect(mail.text).toContain(`Device: ${name}\n`)
+      expect(render('password-reset', linkAndCode, { ...ada, displayName: name }).text).toContain(`Hello ${name},\n`)
+    },
+  )
+
   it.each([
+    'evil.e\u200dxample',
+    'evil.\u200cexample',
+    '1\u200d23456',
     'evil.example',
     'http://evil',
     'Call 123456',
