@@ -3,7 +3,7 @@ import { parseCookie, stringifySetCookie } from 'cookie'
 import type { TokenCookies, Transport } from '../context.js'
 import { isCsrfTokenValid, issueCsrfToken } from '../crypto/csrf.js'
 import type { KeyRing } from '../crypto/key-ring.js'
-import { BadInputError, CsrfFailedError, RequestError } from '../errors.js'
+import { BadInputError, CsrfFailedError } from '../errors.js'
 import type { RateLimitVerdict } from '../ports.js'
 import type { Head } from './head.js'
 import { isForeign } from './origins.js'
@@ -190,7 +190,7 @@ export const createSocketTransport = (): Transport => ({
   beginStream() {},
   setDeviceCookie() {},
   csrfToken() {
-    throw new RequestError('BAD_USER_INPUT', 'CSRF tokens are for cookies: ask for one over HTTP.')
+    throw new BadInputError([], 'CSRF tokens are for cookies: ask for one over HTTP.')
   },
   reportLimit() {},
 })

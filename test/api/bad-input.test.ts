@@ -16,6 +16,7 @@ import {
   VerifyEmailDocument,
   VerifyTokenDocument,
 } from '../support/generated/graphql.js'
+import { openSocket } from '../support/streams.js'
 
 const app = await startApp()
 const { anonymous } = app
@@ -37,7 +38,13 @@ const CODE = { email: 'ada@example.com', code: '123456' }
 
 const MALFORMED_ADDRESSES: Case[] = [
   ['', 'plain', 'a@b', '@example.com', 'ada@', 'ada@example', 'ada lovelace@example.com', 'ada@exam ple.com'],
-  ['Ada <ada@example.com>', 'ada@example.com,eve@example.com', 'ada@@example.com', 'ada@example..com'],
+  [
+    'Ada <ada@example.com>',
+    'ada@example.com,eve@example.com',
+    'ada@@example.com',
+    'ada@example..com',
+    'ada@example.xn--',
+  ],
   [
     `${'x'.repeat(65)}@example.com`,
     `${'x'.repeat(250)}@example.com`,
@@ -144,6 +151,19 @@ describe('malformed input is refused with the path of every field that is wrong'
     expect(refusal.code).toBe('BAD_USER_INPUT')
     expect(pathsOf(refusal.extensions.issues)).toEqual([...paths].sort())
     for (const { code, message } of refusal.extensions.issues ?? []) expect([code, message]).not.toContain('')
+  })
+
+  test('cookies over a WebSocket', async () => {
+    const socket = await openSocket(app.url)
+    const login = `mutation { login(input: { identifier: "${ada.email}", password: "x" }) { __typename } }`
+    for (const [query, path] of [
+      [login, 'input.tokenDelivery'],
+      ['{ csrfToken }', ''],
+    ] as const) {
+      const [refusal] = (await socket.ask(query)).errors ?? []
+      expect(refusal?.extensions).toMatchObject({ code: 'BAD_USER_INPUT', issues: [expect.anything()] })
+      expect(pathsOf(refusal?.extensions.issues)).toEqual([path])
+    }
   })
 
   test.each(PROOFS)('a proof of %s', async (_, proof) => {
