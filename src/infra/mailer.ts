@@ -10,6 +10,12 @@ export function assertAddress(to: string): void {
   if (!ADDRESS.test(to)) throw new Error('The recipient is not a single plain e-mail address.')
 }
 
+/** As written: the library would take a colon in the name for a group, which is no sender, and leave out what is in brackets. */
+function parseSender(from: string): { name: string; address: string } {
+  const [, name = '', address = from] = /^([^<]*)<([^>]*)>$/.exec(from) ?? []
+  return { name: name.trim().replace(/^"(.*)"$/, '$1'), address }
+}
+
 /**
  * Without the words of the server, which may name the recipient: a job that waits keeps its last error, unencrypted. Why there
  * is no connection, such as a wrong certificate, Node says by itself.
@@ -37,13 +43,14 @@ export function createSmtpMailer(smtpUrl: string, from: string): Mailer & { clos
     disableFileAccess: true,
     disableUrlAccess: true,
   })
+  const sender = parseSender(from)
   return {
     send: async ({ to, subject, text, html }, id) => {
       assertAddress(to)
       // The same for every try of a job, so that a mail which was accepted twice can be recognised.
       const messageId = `<${id}@portcullis>`
       await transport
-        .sendMail({ from, to: { name: '', address: to }, subject, text, html, messageId })
+        .sendMail({ from: sender, to: { name: '', address: to }, subject, text, html, messageId })
         .catch((error) => {
           throw describeRefusal(error)
         })

@@ -55,6 +55,19 @@ test('a mail arrives with both forms, its sender and its only recipient', async 
   }
 })
 
+test.each([
+  ['no-reply@example.com', 'no-reply@example.com'],
+  ['Acme: Sign-in <no-reply@example.com>', '"Acme: Sign-in" <no-reply@example.com>'],
+  ['Acme; Co. (EU) <no-reply@example.com>', '"Acme; Co. (EU)" <no-reply@example.com>'],
+  ['"Acme, Inc." <no-reply@example.com>', '"Acme, Inc." <no-reply@example.com>'],
+])('the sender %s is one mailbox, with all of its name', async (from, header) => {
+  const mailer = createSmtpMailer(url, from)
+  await mailer.send(message, ID)
+  mailer.close()
+  expect(received[0]?.from).toBe('no-reply@example.com')
+  expect(received[0]?.source).toContain(`From: ${header}\r\n`)
+})
+
 test('a mail that the server refuses is a failure, which tells its status and not its words', async () => {
   const mailer = createSmtpMailer(url, 'no-reply@example.com')
   refusal = Object.assign(new Error('4.2.2 the mailbox of alice@example.com is full'), { responseCode: 452 })
