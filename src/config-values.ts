@@ -101,7 +101,9 @@ export const origins = z
   .transform(toList)
   .pipe(
     z.array(
-      url('http:', 'https:').refine((text) => new URL(text).origin === text, 'must be an exact origin, without a path'),
+      url('http:', 'https:')
+        .refine((text) => new URL(text).origin === text, 'must be an exact origin, without a path')
+        .refine((text) => !text.includes('*'), 'must be an exact origin: * stands for nothing'),
     ),
   )
 const WIDEST = { IPv4: 8, IPv6: 7 } as const

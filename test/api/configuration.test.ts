@@ -135,6 +135,7 @@ test.each([
   ['a database that is no PostgreSQL', { DATABASE_URL: 'mysql://127.0.0.1/x' }, /^DATABASE_URL: must be a URL/],
   ['an origin with a path', { CORS_ALLOWED_ORIGINS: 'https://a.example/x' }, /^CORS_ALLOWED_ORIGINS: must be an exact/],
   ['every origin', { CORS_ALLOWED_ORIGINS: '*' }, /^CORS_ALLOWED_ORIGINS: must be a URL/],
+  ['a pattern of origins', { CORS_ALLOWED_ORIGINS: 'https://*.a.example' }, /^CORS_ALLOWED_ORIGINS: must be an exact/],
   ['origins without a scheme', { CSRF_TRUSTED_ORIGINS: 'a.example,b.example' }, /^CSRF_TRUSTED_ORIGINS: must be a URL/],
   ['a sender that is no address', { MAIL_FROM: 'Portcullis' }, /^MAIL_FROM: must be an address/],
   ['a name of two lines', { PRODUCT_NAME: 'Port\ncullis' }, 'PRODUCT_NAME: must be one line of text'],
