@@ -1,5 +1,6 @@
 // What makes two spellings one account, or one IP address.
 import { isIP, SocketAddress } from 'node:net'
+import { domainToASCII } from 'node:url'
 
 const GMAIL = new Set(['gmail.com', 'googlemail.com'])
 
@@ -8,9 +9,21 @@ const LONGEST = 320
 /** As toNFKC_Casefold of Unicode (section 3.13): a small letter may have a form that its capital has not. */
 const fold = (text: string): string => text.slice(0, LONGEST).normalize('NFKC').toLowerCase().normalize('NFKC').trim()
 
+/** What Node would cut off a domain, or take for an escape, is none. */
+const INTERNATIONAL = /^[\p{L}\p{M}\p{N}.。-]+$/u
+
+/** The address as DNS and mail servers know its domain: bücher.example is xn--bcher-kva.example. Any other stays as it is. */
+export function withAsciiDomain(email: string): string {
+  const start = email.lastIndexOf('@') + 1
+  if (/^\p{ASCII}*$/u.test(email.slice(start))) return email
+  const domain = fold(email.slice(start))
+  const ascii = INTERNATIONAL.test(domain) ? domainToASCII(domain) : ''
+  return ascii ? email.slice(0, start) + ascii : email
+}
+
 /** The e-mail address as a key: case-insensitive; Gmail's dots, plus-tags and second domain collapse. */
 export function normalizeEmail(email: string): string {
-  const address = fold(email)
+  const address = withAsciiDomain(fold(email))
   const at = address.lastIndexOf('@')
   const local = address.slice(0, at)
   const domain = address.slice(at + 1)

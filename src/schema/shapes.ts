@@ -1,7 +1,7 @@
 // Rules about the shape of input: what can be said without looking anything up.
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { canonicalAddress, normalizeUsername } from '../identifiers.js'
+import { canonicalAddress, normalizeUsername, withAsciiDomain } from '../identifiers.js'
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const CONTROL_CHARACTERS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff\ufff9-\uffff]/
@@ -31,9 +31,11 @@ const text = (maxLength: number) =>
 
 /** As zod has it, and also where the last part of the domain is no word in ASCII: .рф is .xn--p1ai. */
 const EMAIL = /^(?:[\w'+-]+\.)*[\w'+-]*[\w+-]@(?:[a-z0-9][a-z0-9-]*\.)+(?:[a-z]{2,}|xn--[a-z0-9-]*[a-z0-9])$/i
-export const email = printable(z.string().max(254, 'Must have at most 254 characters.')).pipe(
-  z.email({ pattern: EMAIL, error: 'Must be an e-mail address.' }),
-)
+const atMost254 = z.string().max(254, 'Must have at most 254 characters.')
+export const email = printable(atMost254)
+  .transform(withAsciiDomain)
+  .pipe(atMost254)
+  .pipe(z.email({ pattern: EMAIL, error: 'Must be an e-mail address.' }))
 /** Of an account to be: no mail server has to take a longer local part (RFC 5321, section 4.5.3.1.1). */
 export const newEmail = email.refine(
   (address) => address.lastIndexOf('@') <= 64,

@@ -19,7 +19,7 @@ export const User = builder.objectRef<SignedInUser>('User').implement({
   description: 'The signed-in user.',
   fields: (t) => ({
     id: t.exposeID('id', { description: 'The `sub` of access tokens.' }),
-    email: t.exposeString('email', { description: 'As typed at registration.' }),
+    email: t.exposeString('email', { description: 'As typed at registration, with its domain in ASCII.' }),
     username: t.exposeString('username', { nullable: true }),
     firstName: t.exposeString('firstName', { nullable: true }),
     lastName: t.exposeString('lastName', { nullable: true }),

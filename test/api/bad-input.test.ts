@@ -45,6 +45,8 @@ const MALFORMED_ADDRESSES: Case[] = [
     'ada@example..com',
     'ada@example.xn--',
   ],
+  ['ada@bücher.example#x', 'ada@bücher.example/x', 'ada@b%2ecücher.example', 'ада@example.com', 'ada@bücher'],
+  [`ada@${'é'.repeat(240)}.example`, `ada@${'é.'.repeat(60)}example`],
   [
     `${'x'.repeat(65)}@example.com`,
     `${'x'.repeat(250)}@example.com`,

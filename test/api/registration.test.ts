@@ -44,15 +44,22 @@ describe('registering', () => {
     })
   })
 
-  test.each(['example.xn--p1ai', 'xn--bcher-kva.example', 'XN--FSQU00A.XN--0ZWM56D'])(
-    'takes an address at the international domain %s',
-    async (domain) => {
-      const account = app.newAccount()
-      const email = account.email.replace(/@.*/, `@${domain}`)
-      const result = await anonymous.call(RegisterDocument, { input: { ...account, email } })
-      expect(expectType(result, 'RegisterSuccess').email).toBe(email)
-    },
-  )
+  test.each([
+    ['example.xn--p1ai', 'example.xn--p1ai'],
+    ['XN--FSQU00A.XN--0ZWM56D', 'XN--FSQU00A.XN--0ZWM56D'],
+    ['bücher.example', 'xn--bcher-kva.example'],
+    ['例子。测试', 'xn--fsqu00a.xn--0zwm56d'],
+  ])('takes an address at the international domain %s, which all its spellings sign in', async (domain, ascii) => {
+    const at = (to: string) => email.replace(/@.*/, `@${to}`)
+    const account = app.newAccount()
+    const { email, password } = account
+    await anonymous.call(RegisterDocument, { input: { ...account, email: at(domain) } })
+    const { token } = proofOf(await app.mail(at(ascii), SUBJECTS.verification))
+    const proof = await anonymous.call(VerifyEmailDocument, { input: { token } })
+    expect(expectType(proof, 'VerifyEmailSuccess').email).toBe(at(ascii))
+    for (const spelling of [domain, ascii, ascii.toUpperCase()])
+      expectType(await logIn(at(spelling), password), 'LoginSuccess')
+  })
 
   test('opens no way in before the address is verified', async () => {
     const { email, password } = await app.register()
