@@ -115,29 +115,32 @@ export function createAuditCheckpoints({ db, clock, log, signingKeys, signatures
     return row ? { position: BigInt(row.position), hash: row.hash } : null
   }
 
+  /**
+   * Signs anew what other keys have signed than the one that signs now: nothing rests on a key that is on its way out. A
+   * checkpoint that is not genuine, or whose key cannot be read, stays as it is.
+   */
+  async function renew(): Promise<void> {
+    const signer = await signingKeys.signer(0)
+    for (const checkpoint of await auditCheckpoint.findMany({ where: { kid: { not: signer.kid } } })) {
+      const { position, kid } = checkpoint
+      const isLeft = await isForged(checkpoint).catch((error) => {
+        log.error(
+          { position: position.toString(), kid, err: error },
+          'A checkpoint of the audit log cannot be signed anew',
+        )
+        return true
+      })
+      if (!isLeft) await signatures.renew(checkpoint, signer)
+    }
+    // Retired meanwhile, it has signed nothing more.
+    if ((await signingKeys.signer(0)).kid !== signer.kid) await renew()
+  }
+
   return {
     stub,
     isGenuine,
     signUpTo,
-
-    /**
-     * Signs anew what other keys have signed than the one that signs now: nothing rests on a key that is on its way out. A
-     * checkpoint that is not genuine, or whose key cannot be read, stays as it is.
-     */
-    async renew(): Promise<void> {
-      const signer = await signingKeys.signer(0)
-      for (const checkpoint of await auditCheckpoint.findMany({ where: { kid: { not: signer.kid } } })) {
-        const { position, kid } = checkpoint
-        const isLeft = await isForged(checkpoint).catch((error) => {
-          log.error(
-            { position: position.toString(), kid, err: error },
-            'A checkpoint of the audit log cannot be signed anew',
-          )
-          return true
-        })
-        if (!isLeft) await signatures.renew(checkpoint, signer)
-      }
-    },
+    renew,
 
     /** Signs the newest event, if one before it has waited for a signature for too long. */
     async signIfDue(): Promise<void> {

@@ -45,6 +45,26 @@ test('Its tokens are refused before what else it has signed is signed anew', asy
   expect((await query(KEYS)).rows).not.toContainEqual({ kid })
 })
 
+test('Nothing rests on it though the key that signs anew is replaced meanwhile', async () => {
+  const app = await startApp({ env: { ...env, AUDIT_CHECKPOINT_INTERVAL: '1m' } })
+  await app.newUser()
+  await app.allEvents()
+  app.clock.advance('2m')
+  await app.operator.sign()
+  const { query } = await openDatabase(app.installation)
+  const [{ kid }] = (await query(KEYS)).rows
+  const lock = await lockDatabase(app.installation, 'LOCK TABLE audit_checkpoints IN SHARE MODE')
+  const revoke = () => app.operator.revokeKey(kid)
+  // Once more where the lock outlasts the patience of the first: the machine may be busy.
+  const revoked = revoke().catch(revoke)
+  await lock.untilWaiting(1)
+  const successor = await app.operator.rotateKeys()
+  await lock.release()
+  await revoked
+  expect((await query('SELECT kid FROM audit_checkpoints')).rows).toEqual([{ kid: successor }])
+  expect((await query(KEYS)).rows).not.toContainEqual({ kid })
+})
+
 test('What a key has signed that cannot be read, for want of its SECRET_KEY, is not called forged', async () => {
   const app = await startApp({ env: { ...env, AUDIT_CHECKPOINT_INTERVAL: '1m' } })
   await app.newUser()
