@@ -1,7 +1,9 @@
 import { LRUCache } from 'lru-cache'
 
-/** How long an invalidation keeps fills away. Has to exceed MISS_LIFE_MS by more than a command can take. */
+/** How long an invalidation keeps fills away. Has to exceed FILL_LIFE_MS by more than clocks can differ. */
 export const TOMBSTONE_MS = 5000
+/** A fill that arrives later after its read is refused: it may have been on its way for as long as the network likes. */
+export const FILL_LIFE_MS = 4000
 const MISS_LIFE_MS = 2000
 const FORGET_MISS_MS = 60_000
 
@@ -25,13 +27,14 @@ export function createMissLedger(now: () => number) {
       if (miss && at - miss.since < FORGET_MISS_MS) miss.pending += 1
       else misses.set(key, { since: at, pending: 1, generation })
     },
-    /** The generation under which a fill of the key is safe, or null: then the value has to be dropped. */
-    take(key: string): string | null {
+    /** The generation under which a fill of the key is safe, and since when, or null: then the value has to be dropped. */
+    take(key: string): { generation: string; since: number } | null {
       const miss = misses.get(key)
       if (!miss) return null
       miss.pending -= 1
       if (miss.pending <= 0) misses.delete(key)
-      return now() - miss.since <= MISS_LIFE_MS ? miss.generation : null
+      const { generation, since } = miss
+      return generation !== null && now() - since <= MISS_LIFE_MS ? { generation, since } : null
     },
   }
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import DataLoader from 'dataloader'
 import type { Cache } from '../ports.js'
-import { createMissLedger, TOMBSTONE_MS } from './miss-ledger.js'
+import { createMissLedger, FILL_LIFE_MS, TOMBSTONE_MS } from './miss-ledger.js'
 import { createScript, type RedisConnection, together } from './redis.js'
 import type { RedisClient } from './redis-client.js'
 
@@ -22,12 +22,14 @@ const TOMBSTONE = '-'
 const RENEW_RETRY_MS = 250
 const newEpoch = () => randomBytes(16).toString('base64url')
 
-// `SET NX`, except that an entry of another epoch is in nobody's way.
+// `SET NX`, except that an entry of another epoch is in nobody's way, and not too late. Says when it was executed.
 const FILL = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local current = redis.call('GET', KEYS[1])
-if current and (current == '${TOMBSTONE}' or string.sub(current, 1, #ARGV[1]) == ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'EX', ARGV[3])
-return 1`
+if current and (current == '${TOMBSTONE}' or string.sub(current, 1, #ARGV[1]) == ARGV[1]) then return now end
+if now <= tonumber(ARGV[4]) then redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'EX', ARGV[3]) end
+return now`
 const fillScript = createScript(FILL)
 
 /**
@@ -35,7 +37,7 @@ const fillScript = createScript(FILL)
  * A write of an unknown fate (an outage, a timeout) is followed by a new epoch before anything is read again, so
  * that what an invalidation may have missed, or an old snapshot may have brought back, is not believed.
  */
-function createEpoch(connection: RedisConnection, key: string) {
+function createEpoch(connection: RedisConnection, key: string, heard: (now: number) => void) {
   let failures = 1
   let renewed = 0
   let renewal: Promise<boolean> | undefined
@@ -46,7 +48,11 @@ function createEpoch(connection: RedisConnection, key: string) {
   const replace = async () => {
     const target = doubts()
     const isDone = await connection.run(
-      async (client) => (await client.set(key, newEpoch())) === 'OK',
+      async (client) => {
+        const [reply, [seconds, micros]] = await Promise.all([client.set(key, newEpoch()), client.time()])
+        heard(Number(seconds) * 1000 + Math.floor(Number(micros) / 1000))
+        return reply === 'OK'
+      },
       () => false,
     )
     if (isDone) renewed = target
@@ -93,14 +99,20 @@ const readTogether = (client: RedisClient, isCluster: boolean, keys: string[]): 
 
 /**
  * The cache that all processes share. Reads as empty while Redis is away, and never throws.
- * A fill counts only when a read of that key missed within the last two seconds, and not within five seconds of an
- * invalidation. An invalidation that Redis did not confirm empties the whole cache as soon as Redis is back.
+ * A fill counts only when a read of that key missed within the last two seconds, not within five seconds of an
+ * invalidation, and when it arrives in time: who has sent it may be gone by then, and renew no epoch.
+ * An invalidation that Redis did not confirm empties the whole cache as soon as Redis is back.
  */
 export function createRedisCache(connection: RedisConnection, options: RedisCacheOptions): Cache {
   const { prefix, onRead, clock = () => performance.now() } = options
   const epochKey = `${prefix}cache-epoch`
   const entryKey = (key: string) => `${prefix}cache:${key}`
-  const epoch = createEpoch(connection, epochKey)
+  /** How far its clock is ahead of ours, at least. */
+  let ahead = 0
+  const heard = (now: number) => {
+    ahead = now - clock()
+  }
+  const epoch = createEpoch(connection, epochKey, heard)
   const misses = createMissLedger(clock)
 
   /** The entries of the current epoch, for each list of keys. */
@@ -137,17 +149,18 @@ export function createRedisCache(connection: RedisConnection, options: RedisCach
 
   const fill = async (entries: readonly { key: string; value: string }[], ttlSeconds: number) => {
     const fills = entries.flatMap(({ key, value }) => {
-      const generation = misses.take(key)
-      return generation === null
-        ? []
-        : [{ key: entryKey(key), values: [generation, value, Math.max(1, Math.ceil(ttlSeconds))] }]
+      const miss = misses.take(key)
+      if (!miss) return []
+      const until = Math.floor(miss.since + ahead + FILL_LIFE_MS)
+      return [{ key: entryKey(key), values: [miss.generation, value, Math.max(1, Math.ceil(ttlSeconds)), until] }]
     })
     if (fills.length === 0) return
     let isSent = false
     await connection.run<unknown>(
-      (client) => {
+      async (client) => {
         isSent = true
-        return Promise.all(fills.map(({ key, values }) => fillScript(client, [key], values)))
+        const times = await Promise.all(fills.map(({ key, values }) => fillScript(client, [key], values)))
+        heard(Math.min(...times.map(Number)))
       },
       // It may still arrive, after a tombstone that would have stopped it.
       () => isSent && epoch.distrust(),

@@ -1,4 +1,6 @@
+import { setTimeout } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
+import { FILL_LIFE_MS } from '../../src/infra/miss-ledger.js'
 import { createRedisCache } from '../../src/infra/redis-cache.js'
 import { countOf, createConnections, newPrefix, redisOfFile, timed, WAIT } from '../support/redis-connections.js'
 import { freePort, hasRedis, startRedis } from '../support/redis-server.js'
@@ -72,6 +74,32 @@ describe.skipIf(!hasRedis)('The cache in Redis', () => {
     await slow.fill([{ key: 'a', value: 'stale' }], 60)
     expect(await other.read(['a'])).toEqual([null])
   })
+
+  test('a fill that arrives late is refused, though whoever has sent it is gone, and renews no epoch', async () => {
+    const prefix = newPrefix()
+    const connection = await connect(redis.url)
+    const gone = createRedisCache(connection, { prefix })
+    const other = createRedisCache(await connect(redis.url), { prefix })
+    await Promise.all([gone.read(['warm']), other.read(['warm'])])
+    await load(gone, 'b', 'known')
+    expect(await other.read(['b'])).toEqual(['known'])
+    await gone.read(['a'])
+    const held: Parameters<typeof redis.admin.evalsha>[] = []
+    connection.client.evalsha = ((...call: Parameters<typeof redis.admin.evalsha>) => {
+      held.push(call)
+      return new Promise(() => {})
+    }) as typeof connection.client.evalsha
+    const filling = gone.fill([{ key: 'a', value: 'stale' }], 60)
+    await connection.close()
+    await filling
+    await other.invalidate(['a'])
+    await setTimeout(FILL_LIFE_MS + 100)
+    // The tombstone would go a second later.
+    await redis.admin.del(`${prefix}cache:a`)
+    for (const call of held) await redis.admin.evalsha(...call)
+    expect(await other.read(['a'])).toEqual([null])
+    expect(held).toHaveLength(1)
+  }, 30_000)
 
   test('an invalidation that was lost while the server hung leaves nothing stale to anybody', async () => {
     const prefix = newPrefix()
