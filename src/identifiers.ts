@@ -6,7 +6,10 @@ const GMAIL = new Set(['gmail.com', 'googlemail.com'])
 
 /** Longer than any address or name. Folding takes time that grows with the square of a hostile text. */
 const LONGEST = 320
-/** As toNFKC_Casefold of Unicode (section 3.13): a small letter may have a form that its capital has not. */
+/**
+ * As toNFKC_Casefold of Unicode (section 3.13), where a small letter may have a form that its capital has not; but ß and ς are
+ * letters of their own, as in domains.
+ */
 const fold = (text: string): string => text.slice(0, LONGEST).normalize('NFKC').toLowerCase().normalize('NFKC').trim()
 
 /** What Node would cut off a domain, or take for an escape, is none. */
