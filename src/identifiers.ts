@@ -10,9 +10,9 @@ const LONGEST = 320
  * As toNFKC_Casefold of Unicode (section 3.13), where a small letter may have a form that its capital has not; but ß and ς are
  * letters of their own, as in domains.
  */
-const fold = (text: string): string => text.slice(0, LONGEST).normalize('NFKC').toLowerCase().normalize('NFKC').trim()
+const fold = (text: string): string => text.slice(0, LONGEST).normalize('NFKC').toLowerCase().normalize('NFKC')
 
-/** What Node would cut off a domain, or take for an escape, is none. */
+/** What Node would cut off a domain, or take for an escape, is none; nor is one with spaces, which limits would count apart. */
 const INTERNATIONAL = /^[\p{L}\p{M}\p{N}.。-]+$/u
 
 /** The address as DNS and mail servers know its domain: bücher.example is xn--bcher-kva.example. Any other stays as it is. */
@@ -26,7 +26,7 @@ export function withAsciiDomain(email: string): string {
 
 /** The e-mail address as a key: case-insensitive; Gmail's dots, plus-tags and second domain collapse. */
 export function normalizeEmail(email: string): string {
-  const address = withAsciiDomain(fold(email))
+  const address = withAsciiDomain(fold(email).trim())
   const at = address.lastIndexOf('@')
   const local = address.slice(0, at)
   const domain = address.slice(at + 1)
@@ -38,7 +38,7 @@ export function normalizeEmail(email: string): string {
 export const mailboxOf = (email: string): string => normalizeEmail(email).replace(/(?<=^[^@+]+)\+.*(?=@[^@]*$)/, '')
 
 /** The username as a key: case-insensitive, compatibility forms folded. */
-export const normalizeUsername = (username: string): string => fold(username)
+export const normalizeUsername = (username: string): string => fold(username).trim()
 
 /** A login identifier, e-mail or username, as a key. Usernames have no @, so the two never collide. */
 export function normalizeIdentifier(identifier: string): string {
