@@ -37,7 +37,8 @@ const clean = (text: string): string =>
 /** Null when the name is none, or could pass for a link or for a code. */
 function safeName(displayName: string): string | null {
   const name = clean(displayName).replace(/\s+/g, ' ')
-  const plain = name.normalize('NFKC').replace(/\p{Cf}/gu, '')
+  // As it is seen: marks and letters that show nothing hide a link or a code from a search, and from nobody else.
+  const plain = name.normalize('NFKC').replace(/[\p{Cf}\p{Default_Ignorable_Code_Point}]/gu, '')
   const looksLikeLink = /[/@\\]|\S[.。]\p{L}{2,}/u.test(plain)
   const looksLikeCode = /\p{Nd}{6}/u.test(plain.replace(/[^\p{L}\p{Nd}]/gu, ''))
   const isMisleading = name.length > MAX_NAME_LENGTH || looksLikeLink || looksLikeCode
