@@ -13,7 +13,8 @@ export function assertAddress(to: string): void {
 /** As written: the library would take a colon in the name for a group, which is no sender, and leave out what is in brackets. */
 function parseSender(from: string): { name: string; address: string } {
   const [, name = '', address = from] = /^([^<]*)<([^>]*)>$/.exec(from) ?? []
-  return { name: name.trim().replace(/^"(.*)"$/, '$1'), address }
+  const [, quoted] = /^"((?:[^"\\]|\\.)*)"$/.exec(name.trim()) ?? []
+  return { name: quoted?.replace(/\\(.)/g, '$1') ?? name.trim(), address }
 }
 
 /**

@@ -60,6 +60,8 @@ test.each([
   ['Acme: Sign-in <no-reply@example.com>', '"Acme: Sign-in" <no-reply@example.com>'],
   ['Acme; Co. (EU) <no-reply@example.com>', '"Acme; Co. (EU)" <no-reply@example.com>'],
   ['"Acme, Inc." <no-reply@example.com>', '"Acme, Inc." <no-reply@example.com>'],
+  [String.raw`"Acme \"EU\", Inc." <no-reply@example.com>`, String.raw`"Acme \"EU\", Inc." <no-reply@example.com>`],
+  ['"Acme" of "Ohio" <no-reply@example.com>', String.raw`"\"Acme\" of \"Ohio\"" <no-reply@example.com>`],
 ])('the sender %s is one mailbox, with all of its name', async (from, header) => {
   const mailer = createSmtpMailer(url, from)
   await mailer.send(message, ID)
