@@ -11,6 +11,8 @@ interface Miss {
   since: number
   pending: number
   generation: string | null
+  /** How far the clock of the cache is ahead, as it was then: ours stands still while the machine sleeps. */
+  ahead: number
 }
 
 /**
@@ -21,20 +23,20 @@ interface Miss {
 export function createMissLedger(now: () => number) {
   const misses = new LRUCache<string, Miss>({ max: 50_000 })
   return {
-    note(key: string, at: number, generation: string | null): void {
+    note(key: string, at: number, generation: string | null, ahead = 0): void {
       const miss = misses.get(key)
       // Who has not filled after a minute never will: the record does not exist, or its read failed.
       if (miss && at - miss.since < FORGET_MISS_MS) miss.pending += 1
-      else misses.set(key, { since: at, pending: 1, generation })
+      else misses.set(key, { since: at, pending: 1, generation, ahead })
     },
-    /** The generation under which a fill of the key is safe, and since when, or null: then the value has to be dropped. */
+    /** The generation under which a fill of the key is safe, and since when by the clock of the cache; null: drop the value. */
     take(key: string): { generation: string; since: number } | null {
       const miss = misses.get(key)
       if (!miss) return null
       miss.pending -= 1
       if (miss.pending <= 0) misses.delete(key)
-      const { generation, since } = miss
-      return generation !== null && now() - since <= MISS_LIFE_MS ? { generation, since } : null
+      const { generation, since, ahead } = miss
+      return generation !== null && now() - since <= MISS_LIFE_MS ? { generation, since: since + ahead } : null
     },
   }
 }

@@ -141,7 +141,7 @@ export function createRedisCache(connection: RedisConnection, options: RedisCach
     const startedAt = clock()
     const { current, values } = await fetcher.load(keys)
     // Also those that Redis did not answer: see the ledger.
-    for (const [index, key] of keys.entries()) if (values[index] === null) misses.note(key, startedAt, current)
+    for (const [index, key] of keys.entries()) if (values[index] === null) misses.note(key, startedAt, current, ahead)
     const missed = values.filter((value) => value === null).length
     onRead?.(keys.length - missed, missed)
     return values
@@ -151,7 +151,7 @@ export function createRedisCache(connection: RedisConnection, options: RedisCach
     const fills = entries.flatMap(({ key, value }) => {
       const miss = misses.take(key)
       if (!miss) return []
-      const until = Math.floor(miss.since + ahead + FILL_LIFE_MS)
+      const until = Math.floor(miss.since + FILL_LIFE_MS)
       return [{ key: entryKey(key), values: [miss.generation, value, Math.max(1, Math.ceil(ttlSeconds)), until] }]
     })
     if (fills.length === 0) return

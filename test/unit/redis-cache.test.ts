@@ -101,6 +101,22 @@ describe.skipIf(!hasRedis)('The cache in Redis', () => {
     expect(held).toHaveLength(1)
   }, 30_000)
 
+  test('what was read before the machine slept is not filled, though others have been filled since', async () => {
+    const prefix = newPrefix()
+    const { clock } = fakeClock()
+    const asleep = createRedisCache(await connect(redis.url), { prefix, clock })
+    const other = createRedisCache(await connect(redis.url), { prefix })
+    await Promise.all([asleep.read(['warm']), other.read(['warm'])])
+    await asleep.read(['a'])
+    await setTimeout(FILL_LIFE_MS + 100)
+    // Refused too, which tells that the clock has stood still.
+    await load(asleep, 'b', 'b')
+    await load(asleep, 'b', 'b')
+    expect(await other.read(['b'])).toEqual(['b'])
+    await asleep.fill([{ key: 'a', value: 'stale' }], 60)
+    expect(await other.read(['a'])).toEqual([null])
+  }, 30_000)
+
   test('an invalidation that was lost while the server hung leaves nothing stale to anybody', async () => {
     const prefix = newPrefix()
     const connection = await connect(redis.url)
