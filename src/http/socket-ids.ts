@@ -3,7 +3,8 @@ export interface Holder {
   /** What was said, or nothing ever when another operation has the id by now: its client would take it for the answer to that. */
   unlessReplaced<T>(said: T): Promise<T>
   isReplaced(): boolean
-  /** Nothing more is to be said. */
+  /** Likewise, and nothing more is to be said. */
+  conclude<T>(said: T): Promise<T>
   release(): void
 }
 
@@ -15,6 +16,11 @@ export function createIds() {
     take(id: string): Holder {
       const holder: Holder = {
         unlessReplaced: (said) => (holder.isReplaced() ? new Promise(() => {}) : Promise.resolve(said)),
+        conclude(said) {
+          const last = holder.unlessReplaced(said)
+          holder.release()
+          return last
+        },
         isReplaced: () => (holders.get(id) ?? holder) !== holder,
         release() {
           if (!holder.isReplaced()) holders.delete(id)

@@ -73,20 +73,14 @@ async function perform(args: ExecutionArgs): Promise<ExecutionResult> {
   const { execute, ticket, begun, params, holder } = args.rootValue as Plan
   const result = await execute(args).finally(ticket.end)
   if (holder.isReplaced()) begun.unanswered.delete(params)
-  const said = holder.unlessReplaced(result)
-  holder.release()
-  return said
+  return holder.conclude(result)
 }
 
 /** A subscription is under way until it has begun. */
 async function begin(args: ExecutionArgs): Promise<Events | ExecutionResult> {
   const { subscribe, ticket, begun, holder } = args.rootValue as Plan
   const result = await subscribe(args).finally(ticket.end)
-  if (!(Symbol.asyncIterator in result)) {
-    const said = holder.unlessReplaced(result)
-    holder.release()
-    return said
-  }
+  if (!(Symbol.asyncIterator in result)) return holder.conclude(result)
   const stream = withEnd(result, () => {
     begun.streams.delete(stream)
     holder.release()
@@ -195,9 +189,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
       let ticket: OpenTicket | undefined
       const refuse = (errors: GraphQLError[]) => {
         ticket?.end()
-        const said = holder.unlessReplaced(errors)
-        holder.release()
-        return said
+        return holder.conclude(errors)
       }
       try {
         ticket = admit(begun)

@@ -1,7 +1,7 @@
 // A key that is withdrawn while others still use it, or while what it has signed is signed anew.
 import pg from 'pg'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import { NEXT_PASSWORD, startApp, type TestApp } from '../support/app.js'
 import { stopClock } from '../support/clock.js'
 import { openDatabase } from '../support/database.js'
 import { lockDatabase } from '../support/database-lock.js'
@@ -11,6 +11,12 @@ import { AuditChainDocument, LoginDocument, MeDocument } from '../support/genera
 const env = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example', REDIS_URL: '' }
 const KEYS = 'SELECT kid FROM signing_keys'
 const STRAYS = 'SELECT kid FROM audit_checkpoints WHERE kid NOT IN (SELECT kid FROM signing_keys)'
+
+/** Once more where the lock outlasts the patience of the first try: the machine may be busy. */
+function revokeWhileLocked({ operator }: TestApp, kid: string): Promise<unknown> {
+  const revoke = () => operator.revokeKey(kid)
+  return revoke().catch(revoke)
+}
 
 test('A server that has not heard of it yet signs no part of the audit log with a withdrawn key', async () => {
   const one = await startApp({ env: { ...env, AUDIT_CHECKPOINT_EVENTS: '1000000' } })
@@ -35,9 +41,7 @@ test('Its tokens are refused before what else it has signed is signed anew', asy
   const { query } = await openDatabase(app.installation)
   const [{ kid }] = (await query(KEYS)).rows
   const lock = await lockDatabase(app.installation, 'LOCK TABLE audit_checkpoints IN ACCESS EXCLUSIVE MODE')
-  const revoke = () => app.operator.revokeKey(kid)
-  // Once more where the lock outlasts the patience of the first: the machine may be busy.
-  const revoked = revoke().catch(revoke)
+  const revoked = revokeWhileLocked(app, kid)
   await lock.untilWaiting(1)
   await eventually(() => ada.call(MeDocument)).toBeNull()
   await lock.release()
@@ -54,9 +58,7 @@ test('Nothing rests on it though the key that signs anew is replaced meanwhile',
   const { query } = await openDatabase(app.installation)
   const [{ kid }] = (await query(KEYS)).rows
   const lock = await lockDatabase(app.installation, 'LOCK TABLE audit_checkpoints IN SHARE MODE')
-  const revoke = () => app.operator.revokeKey(kid)
-  // Once more where the lock outlasts the patience of the first: the machine may be busy.
-  const revoked = revoke().catch(revoke)
+  const revoked = revokeWhileLocked(app, kid)
   await lock.untilWaiting(1)
   const successor = await app.operator.rotateKeys()
   await lock.release()

@@ -1,4 +1,3 @@
-import { setTimeout } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { FILL_LIFE_MS } from '../../src/infra/miss-ledger.js'
 import { createRedisCache } from '../../src/infra/redis-cache.js'
@@ -78,11 +77,14 @@ describe.skipIf(!hasRedis)('The cache in Redis', () => {
   test('a fill that arrives late is refused, though whoever has sent it is gone, and renews no epoch', async () => {
     const prefix = newPrefix()
     const connection = await connect(redis.url)
-    const gone = createRedisCache(connection, { prefix })
+    const { clock, advance } = fakeClock()
+    const gone = createRedisCache(connection, { prefix, clock })
     const other = createRedisCache(await connect(redis.url), { prefix })
     await Promise.all([gone.read(['warm']), other.read(['warm'])])
     await load(gone, 'b', 'known')
     expect(await other.read(['b'])).toEqual(['known'])
+    // So much earlier by the clock of Redis as the fill is on its way.
+    advance(-FILL_LIFE_MS - 100)
     await gone.read(['a'])
     const held: Parameters<typeof redis.admin.evalsha>[] = []
     connection.client.evalsha = ((...call: Parameters<typeof redis.admin.evalsha>) => {
@@ -93,29 +95,29 @@ describe.skipIf(!hasRedis)('The cache in Redis', () => {
     await connection.close()
     await filling
     await other.invalidate(['a'])
-    await setTimeout(FILL_LIFE_MS + 100)
-    // The tombstone would go a second later.
+    // As by the end of its five seconds.
     await redis.admin.del(`${prefix}cache:a`)
     for (const call of held) await redis.admin.evalsha(...call)
     expect(await other.read(['a'])).toEqual([null])
     expect(held).toHaveLength(1)
-  }, 30_000)
+  })
 
   test('what was read before the machine slept is not filled, though others have been filled since', async () => {
     const prefix = newPrefix()
-    const { clock } = fakeClock()
+    const { clock, advance } = fakeClock()
     const asleep = createRedisCache(await connect(redis.url), { prefix, clock })
     const other = createRedisCache(await connect(redis.url), { prefix })
     await Promise.all([asleep.read(['warm']), other.read(['warm'])])
+    // The clock of Redis has gone on by so much more than its own.
+    advance(-FILL_LIFE_MS - 100)
     await asleep.read(['a'])
-    await setTimeout(FILL_LIFE_MS + 100)
     // Refused too, which tells that the clock has stood still.
     await load(asleep, 'b', 'b')
     await load(asleep, 'b', 'b')
     expect(await other.read(['b'])).toEqual(['b'])
     await asleep.fill([{ key: 'a', value: 'stale' }], 60)
     expect(await other.read(['a'])).toEqual([null])
-  }, 30_000)
+  })
 
   test('an invalidation that was lost while the server hung leaves nothing stale to anybody', async () => {
     const prefix = newPrefix()
