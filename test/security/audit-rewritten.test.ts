@@ -38,7 +38,9 @@ describe('a log that was rewritten is not signed', () => {
     )
     expect(await chainOf(app)).toMatchObject(broken)
     await makeEvents(ada, 12)
-    expect(new Set(await told(app))).toEqual(new Set(['CHECKPOINT_FORGED']))
+    // Until the checkpoints were forged as well, it could be told that the events are changed.
+    const reasons = () => app.log.problems.map(({ fields }) => (fields as { reason: string }).reason)
+    await eventually(reasons).toContain('CHECKPOINT_FORGED')
     expect(await chainOf(app)).toMatchObject(broken)
     app.log.hush(/tampered/)
   })
