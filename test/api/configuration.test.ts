@@ -33,7 +33,8 @@ test(
     const taken = createServer().listen(0, '127.0.0.1')
     await once(taken, 'listening')
     const { port } = taken.address() as AddressInfo
-    const server = startProcess({ PORT: `${port}`, DATABASE_URL: inject('database').url, LOG_FORMAT: 'json' })
+    const env = { DATABASE_URL: inject('database').url, DATA_DIR: makeDataDir(), LOG_FORMAT: 'json' }
+    const server = startProcess({ ...env, PORT: `${port}` })
     expect(await server.exited).toBe(1)
     expect(server.output()).toContain(`something else listens on PORT ${port}`)
     taken.close()
@@ -44,7 +45,8 @@ test(
 test(
   'A server whose database does not answer says so, and exits with code 1',
   async () => {
-    const server = startProcess({ DATABASE_URL: 'postgresql://127.0.0.1:1/none', LOG_FORMAT: 'json' })
+    const env = { DATABASE_URL: 'postgresql://127.0.0.1:1/none', DATA_DIR: makeDataDir(), LOG_FORMAT: 'json' }
+    const server = startProcess(env)
     expect(await server.exited).toBe(1)
     expect(server.output()).toContain('The database of DATABASE_URL does not answer')
   },
@@ -54,9 +56,10 @@ test(
 test(
   'A server whose place database is not whole says so, and exits with code 1',
   async () => {
-    const path = join(makeDataDir(), 'cut.mmdb')
+    const DATA_DIR = makeDataDir()
+    const path = join(DATA_DIR, 'cut.mmdb')
     writeFileSync(path, Buffer.from('\xab\xcd\xefMaxMind.com', 'latin1'))
-    const env = { DATABASE_URL: inject('database').url, LOG_FORMAT: 'json', GEOIP_DATABASE: path }
+    const env = { DATABASE_URL: inject('database').url, DATA_DIR, LOG_FORMAT: 'json', GEOIP_DATABASE: path }
     const server = startProcess(env)
     expect(await server.exited).toBe(1)
     expect(server.output()).toContain(`"GEOIP_DATABASE: ${path} cannot be read as a MaxMind database: `)
