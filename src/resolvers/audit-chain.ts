@@ -1,7 +1,7 @@
-import { z } from 'zod'
 import { BadInputError } from '../errors.js'
 import { AuditChain } from '../schema/audit-chain.js'
 import { builder } from '../schema/builder.js'
+import { count } from '../schema/shapes.js'
 
 const MAX_EVENTS = 50_000
 
@@ -12,7 +12,7 @@ builder.queryField('auditChain', (t) =>
       'Needs audit:read. Verifies `first` events, at most 50,000, from the oldest on, or after a cursor of the log.',
     type: AuditChain,
     args: {
-      first: t.arg.int({ required: true, defaultValue: 10_000, validate: z.int().min(1).max(MAX_EVENTS) }),
+      first: t.arg.int({ required: true, defaultValue: 10_000, validate: count(MAX_EVENTS) }),
       after: t.arg.string(),
     },
     authScopes: { signedIn: true, permission: 'audit:read' },

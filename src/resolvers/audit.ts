@@ -1,8 +1,7 @@
-import { z } from 'zod'
 import { signedIn } from '../context.js'
 import { AuditEvent, AuditEventConnection, AuditLogFilter, AuditScope, SecurityOverview } from '../schema/audit.js'
 import { builder } from '../schema/builder.js'
-import { pageArgs } from '../schema/shapes.js'
+import { count, pageArgs } from '../schema/shapes.js'
 import { AccountSummary } from '../schema/users.js'
 import { connect } from './connection.js'
 
@@ -52,16 +51,7 @@ builder.queryField('securityOverview', (t) =>
   t.field({
     description: 'Aggregates of the last `hours`, 1 to 2160, for the security dashboard. Needs audit:read.',
     type: SecurityOverview,
-    args: {
-      hours: t.arg.int({
-        required: true,
-        defaultValue: 24,
-        validate: z
-          .int()
-          .min(1)
-          .max(24 * 90),
-      }),
-    },
+    args: { hours: t.arg.int({ required: true, defaultValue: 24, validate: count(24 * 90) }) },
     authScopes: { signedIn: true, permission: 'audit:read' },
     resolve: async (_root, { hours }, { services }) => {
       await services.audit.seal()

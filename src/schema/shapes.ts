@@ -73,8 +73,10 @@ export const timezone = text(64).refine(isTimezone, 'Must be an IANA time zone, 
 
 export const accepted = z.literal(true, 'Must be accepted.')
 
+/** How many of something, one at least. */
+export const count = (max: number) => z.int().min(1, 'Must be at least 1.').max(max, `Must be at most ${max}.`)
 /** Page sizes of connections. */
-const pageSize = z.int().min(1, 'Must be at least 1.').max(100, 'Must be at most 100.').nullish()
+const pageSize = optional(count(100))
 export const pageArgs = z.looseObject({ first: pageSize, last: pageSize })
 
 function isLocale(tag: string): boolean {

@@ -232,7 +232,8 @@ describe('the security overview', () => {
     expect((await chief.call(SecurityOverviewDocument, { hours: 1 })).bucketMinutes).toBe(15)
     for (const hours of [0, -1, 100_000]) {
       const refusal = await chief.refusal(SecurityOverviewDocument, { hours })
-      expect(refusal).toMatchObject({ code: 'BAD_USER_INPUT', extensions: { issues: [{ path: ['hours'] }] } })
+      const issues = [{ path: ['hours'], message: `Must be at ${hours < 1 ? 'least 1' : 'most 2160'}.` }]
+      expect(refusal).toMatchObject({ code: 'BAD_USER_INPUT', extensions: { issues } })
     }
   })
 })
