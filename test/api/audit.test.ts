@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { DEVICES } from '../support/devices.js'
+import { eventually } from '../support/eventually.js'
 import {
   AuditLogDocument,
   type AuditLogFilter,
@@ -11,6 +12,7 @@ import {
   SessionsDocument,
   UpdateProfileDocument,
 } from '../support/generated/graphql.js'
+import { openStream } from '../support/streams.js'
 import type { User } from '../support/user.js'
 
 const app = await startApp()
@@ -21,6 +23,10 @@ async function read(user: User, variables: AuditLogQueryVariables = {}) {
 }
 const failedLogin = (email: string, headers: Record<string, string> = {}) =>
   app.anonymous.with(headers).execute(LoginDocument, { input: { identifier: email, password: NEXT_PASSWORD } })
+
+const STREAM = `subscription ($after: String, $filter: AuditLogFilter) {
+  securityEvents(after: $after, filter: $filter) { node { type } }
+}`
 
 /** What registering, verifying and signing in leaves, newest first. */
 const BEGINNING = ['SESSION_CREATED', 'LOGIN_SUCCEEDED', 'EMAIL_VERIFIED', 'EMAIL_VERIFICATION_SENT', 'REGISTERED']
@@ -110,6 +116,7 @@ describe('an address with several spellings is one address', () => {
 })
 
 describe('a filter of the log', async () => {
+  const after = (await read(await app.auditor(), { scope: 'EVERYONE', first: 1 })).endCursor
   const ada = await app.newUser()
   await failedLogin(ada.email, { 'x-forwarded-for': '198.51.100.77' })
   await ada.call(UpdateProfileDocument, { input: { firstName: 'Ada' } })
@@ -137,10 +144,13 @@ describe('a filter of the log', async () => {
     ['several conditions', { success: true, from: middle, types: ['LOGIN_SUCCEEDED'] }, ['LOGIN_SUCCEEDED']],
     ['conditions that exclude each other', { success: true, types: ['LOGIN_FAILED'] }, []],
     ['an account that there is not', { userId: sessionId }, []],
-  ])('by %s leaves what it says', async (_, filter, expected) => {
+  ])('by %s leaves what it says, in the live stream too', async (_, conditions, expected) => {
     const chief = await app.auditor()
-    const { types } = await read(chief, { scope: 'EVERYONE', filter: { userId: ada.id, ...filter }, first: 100 })
+    const filter = { userId: ada.id, ...conditions }
+    const { types } = await read(chief, { scope: 'EVERYONE', filter, first: 100 })
     expect(types).toEqual(expected)
+    const { received } = await openStream(app.url, { token: chief.accessToken }, STREAM, { after, filter })
+    await eventually(() => received.map(({ data }) => data.securityEvents.node.type)).toEqual([...expected].reverse())
   })
 })
 
