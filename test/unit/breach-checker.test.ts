@@ -45,9 +45,14 @@ test.each([
   expect(await createBreachChecker(url.slice(0, -1)).isBreached(digest, 5000)).toBe(expected)
 })
 
+const redirect = (response: ServerResponse) =>
+  response.req.url === '/elsewhere'
+    ? response.end(`${suffix}:42`)
+    : response.writeHead(302, { location: '/elsewhere' }).end()
+
 test.each([
   ['an error', (response: ServerResponse) => response.writeHead(503).end(`${suffix}:42`)],
-  ['a redirection', (response: ServerResponse) => response.writeHead(302, { location: '/' }).end()],
+  ['a redirection', (response: ServerResponse) => redirect(response)],
   ['a lost connection', (response: ServerResponse) => response.destroy()],
   ['silence', () => {}],
   ['half an answer', (response: ServerResponse) => response.write(`${suffix}:42`)],
