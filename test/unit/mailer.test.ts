@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { inspect } from 'node:util'
 import { SMTPServer } from 'smtp-server'
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
@@ -118,6 +118,26 @@ test('it says whether the server can be reached', async () => {
   await expect(nowhere.send(message, ID)).rejects.toThrow()
   nowhere.close()
 })
+
+test.each([
+  ['at once', ''],
+  ['later', '220 hello\r\n'],
+])(
+  'a server that falls silent %s is not waited for',
+  async (_, greeting) => {
+    const silent = createServer((socket) => void socket.write(greeting))
+    silent.listen(0, '127.0.0.1')
+    onTestFinished(() => void silent.close())
+    await once(silent, 'listening')
+    const mailer = createSmtpMailer(
+      `smtp://127.0.0.1:${(silent.address() as AddressInfo).port}`,
+      'no-reply@example.com',
+    )
+    await expect(mailer.send(message, ID)).rejects.toThrow('The mail could not be sent: ETIMEDOUT')
+    mailer.close()
+  },
+  20_000,
+)
 
 test('a mail is sent again under the same name, by which its copy can be recognised', async () => {
   const mailer = createSmtpMailer(url, 'no-reply@example.com')
