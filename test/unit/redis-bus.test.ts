@@ -2,6 +2,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { createRedisBus } from '../../src/infra/redis-bus.js'
 import { createConnections, newPrefix, redisOfFile, WAIT } from '../support/redis-connections.js'
 import { hasRedis } from '../support/redis-server.js'
+import { startTcpProxy } from '../support/tcp-proxy.js'
 
 const redis = await redisOfFile()
 const { log, connect, closing } = createConnections()
@@ -51,5 +52,26 @@ describe.skipIf(!hasRedis)('The event bus over Redis', () => {
       first.publish('late', 'again')
       expect(heard).toContain('late again')
     }, WAIT)
+  })
+
+  test('a connection that goes silent is noticed by whoever only listens, and replaced', async () => {
+    const { hostname, port, pathname } = new URL(redis.url)
+    const proxy = await startTcpProxy({ host: hostname, port: Number(port) })
+    const prefix = newPrefix()
+    const through = await connect(`redis://127.0.0.1:${proxy.port}${pathname}`)
+    const [listener, speaker] = [closing(createRedisBus(through, { prefix, log })), await busOf(prefix)]
+    const heard: string[] = []
+    listener.subscribe('user', (message) => heard.push(message))
+    await expect.poll(() => subscribers(`${prefix}bus:user`), WAIT).toBe(1)
+    proxy.silence()
+    speaker.publish('user', 'lost')
+    await vi.waitFor(
+      () => {
+        speaker.publish('user', 'again')
+        expect(heard).toContain('again')
+      },
+      { timeout: 30_000, interval: 100 },
+    )
+    expect(heard).not.toContain('lost')
   })
 })
