@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
 import { untilJudged } from '../support/detection.js'
 import { DEVICES } from '../support/devices.js'
+import { LoginDocument } from '../support/generated/graphql.js'
 import { AT } from '../support/geoip.js'
 import { SUBJECTS } from '../support/mailbox.js'
 import { alarmsOf, from, guessOften, newAddress, rulesOf, subjectsTo, watchful } from '../support/suspicion.js'
@@ -38,6 +40,13 @@ describe('NEW_COUNTRY', () => {
     const ada = await app.newUser()
     await ada.logIn({}, from(AT.sydney))
     expect(await rulesOf(app, ada)).toEqual([])
+  })
+
+  test('is not raised from where no country is known', async () => {
+    const ada = await app.newUser()
+    for (const address of [AT.vienna, newAddress(), AT.vienna]) await ada.logIn({}, from(address))
+    expect(await rulesOf(app, ada)).toEqual([])
+    expect(app.log.problems).toEqual([])
   })
 })
 
@@ -108,6 +117,30 @@ describe('SUCCESS_AFTER_FAILURES', () => {
     clock.advance(wait)
     await ada.logIn({}, from(address))
     expect(await rulesOf(app, ada)).toEqual([])
+  })
+
+  test('is raised by whoever signs in from where the account was never used, wherever the failures came from', async () => {
+    const ada = await app.newUser()
+    await guessOften(app, ada.email, newAddress(), 5)
+    await ada.logIn({}, from(newAddress()))
+    expect(await rulesOf(app, ada)).toEqual(['SUCCESS_AFTER_FAILURES'])
+  })
+
+  test('is raised at home as well, by failures there', async () => {
+    const ada = await app.newUser()
+    const home = newAddress()
+    await ada.logIn({}, from(home))
+    await guessOften(app, ada.email, home, 5)
+    await ada.logIn({}, from(home))
+    expect(await rulesOf(app, ada)).toEqual(['SUCCESS_AFTER_FAILURES'])
+  })
+
+  test('is not raised after the right password of somebody who had not verified her address', async () => {
+    const account = await app.register()
+    const input = { identifier: account.email, password: account.password }
+    for (let time = 1; time <= 5; time += 1)
+      expectType(await app.anonymous.call(LoginDocument, { input }), 'EmailNotVerifiedError')
+    expect(await rulesOf(app, await app.verify(account))).toEqual([])
   })
 
   test('is not raised by the owner at home, whatever strangers try elsewhere', async () => {

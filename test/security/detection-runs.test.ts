@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
+import { openDatabase } from '../support/database.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { untilJudged } from '../support/detection.js'
 import { eventually } from '../support/eventually.js'
@@ -9,7 +10,7 @@ import { AT } from '../support/geoip.js'
 import { createInstallation } from '../support/installation.js'
 import { SUBJECTS } from '../support/mailbox.js'
 import { processEnv, START_MS, startProcess } from '../support/server-process.js'
-import { addresses, from, guess, rulesAt, rulesOf, watchful } from '../support/suspicion.js'
+import { addresses, from, guess, guessOften, rulesAt, rulesOf, watchful } from '../support/suspicion.js'
 import type { User } from '../support/user.js'
 
 const env = watchful()
@@ -45,6 +46,23 @@ describe('DETECTION_RULES', () => {
     expect(await rulesOf(blind, ada)).toEqual([])
     await ada.logIn({}, from(AT.bratislava))
     expect(await rulesOf(blind, ada)).toEqual(['NEW_COUNTRY'])
+  })
+
+  test('has attempts at a lock counted for that lock and within their time, and told once for as long as it holds', async () => {
+    const DETECTION_RULES = 'LOGIN_AT_LOCKOUT=3/30m'
+    const app = await startApp({ env: { ...env, DETECTION_RULES, LOCKOUT_DURATION: '2h' } })
+    const ada = await app.newUser()
+    const raisedAfter = async (guesses: number) => {
+      await guessOften(app, ada.email, '198.18.6.1', guesses)
+      return (await rulesOf(app, ada)).length
+    }
+    expect(await raisedAfter(6 + 2)).toBe(0)
+    app.clock.advance('31m')
+    expect([await raisedAfter(2), await raisedAfter(1)]).toEqual([0, 1])
+    app.clock.advance('70m')
+    expect(await raisedAfter(3)).toBe(1)
+    app.clock.advance('20m')
+    expect([await raisedAfter(6 + 2), await raisedAfter(1)]).toEqual([1, 2])
   })
 
   test('knows no places without GEOIP_DATABASE', async () => {
@@ -102,6 +120,20 @@ test('A rule whose connections to the database are lost is not passed by', async
 })
 
 describe('every event is judged once', () => {
+  test('and what was raised is forgotten when it may be raised again, a day later', async () => {
+    const app = await startApp({ env })
+    const { query } = await openDatabase(app.installation)
+    const stuffing = async () => {
+      for (const name of addresses(10, 'stuffed')) await guess(app, name, '198.18.8.1')
+      return rulesAt(app, '198.18.8.1')
+    }
+    expect(await stuffing()).toEqual(['STUFFING'])
+    app.clock.advance('25h')
+    for (const name of addresses(10, 'others')) await guess(app, name, '198.18.8.2')
+    expect(await rulesAt(app, '198.18.8.2')).toEqual(['STUFFING'])
+    expect((await query('SELECT subject FROM audit_detections')).rows).toEqual([{ subject: '198.18.8.2' }])
+  })
+
   test('by two processes that both want to', async () => {
     const one = await startApp({ env })
     const two = await startApp({ env, beside: one })
