@@ -157,10 +157,11 @@ describe('an operation that was given up', () => {
 
 describe('MAX_OPERATIONS_PER_SOCKET', () => {
   test('bounds what one connection has under way; each operation above it is told so', async () => {
-    const { installation, url } = await startApp({ env: { MAX_OPERATIONS_PER_SOCKET: '2' } })
+    const { installation, url } = await startApp({ env: { MAX_OPERATIONS_PER_SOCKET: '2', MAX_IN_FLIGHT: '3' } })
     const letGo = await stallLogins(installation)
     const [one, other] = [await openSocket(url), await openSocket(url)]
     const waiting = [one.ask(STALLED), one.ask(STALLED)]
+    // What is refused leaves the last place of the server to others.
     const above = await Promise.all([
       one.ask(ME),
       one.ask(STALLED),

@@ -1,11 +1,14 @@
 // What a WebSocket may cost the server, and what its client is told when it ends.
+import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { startDatabaseProxy } from '../support/database-proxy.js'
 import { eventually } from '../support/eventually.js'
-import { LoginDocument } from '../support/generated/graphql.js'
+import { LoginDocument, LogoutDocument } from '../support/generated/graphql.js'
 import { heldAfter } from '../support/heap.js'
 import { metric } from '../support/metrics.js'
+import { STALLED } from '../support/stall.js'
 import { openRawSocket, openSocket } from '../support/streams.js'
 
 const app = await startApp()
@@ -90,6 +93,22 @@ test('A message may come in a few pieces, and not in very many', async () => {
   expect(await broken.closing).toMatchObject({ code: 1008 })
 })
 
+test('A message that does not end may arrive in a thousand parts, and not in many more', async () => {
+  const socket = await openRawSocket(app.url)
+  let isClosed = false
+  void socket.closing.then(() => {
+    isClosed = true
+  })
+  // The head of a text of 65,535 bytes.
+  socket.sendBytes(0x81, 0xfe, 0xff, 0xff, 0, 0, 0, 0)
+  for (let sent = 0; sent < 20_000 && !isClosed; sent += 1) {
+    socket.sendBytes(0x20)
+    await setImmediate()
+  }
+  expect(isClosed).toBe(true)
+  expect(await socket.closing).toMatchObject({ code: 1008 })
+})
+
 test('Who signs out over a WebSocket is told that it worked, and then the connection is closed', async () => {
   for (const [mutation, answer] of [
     ['mutation { logout { __typename } }', { logout: { __typename: 'LogoutSuccess' } }],
@@ -103,6 +122,17 @@ test('Who signs out over a WebSocket is told that it worked, and then the connec
     expect(await socket.ask(mutation)).toEqual({ data: answer })
     expect(await socket.closing).toMatchObject({ code: 4403 })
   }
+})
+
+test('Whose session has ended is not kept by an operation that takes long', async () => {
+  const user = await app.newUser()
+  const socket = await openSocket(app.url, { token: user.accessToken })
+  const lock = await lockDatabase(app.installation, 'LOCK TABLE login_throttles IN ACCESS EXCLUSIVE MODE')
+  const { received } = socket.follow(STALLED)
+  await lock.untilWaiting(1)
+  await user.call(LogoutDocument)
+  expect(await socket.closing).toMatchObject({ code: 4403 })
+  expect(received).toEqual([])
 })
 
 test('While the database is away a connection with a token is told to come again, and the log says why', async () => {
