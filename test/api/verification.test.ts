@@ -160,6 +160,16 @@ describe('sending the mail again', () => {
     expect(await app.mailsTo(verified)).toHaveLength(1)
     expect(await app.mailsTo('nobody@example.com')).toEqual([])
   })
+
+  test('sends nothing for a registration that waits no longer, and the log says why', async () => {
+    const { email } = await app.register()
+    await app.mail(email, SUBJECTS.verification)
+    clock.advance('24h')
+    const answer = await anonymous.execute(ResendVerificationEmailDocument, { input: { email } })
+    expect(await app.mailsTo(email)).toHaveLength(1)
+    const [event] = (await app.allEvents()).filter(({ correlationId }) => correlationId === answer.requestId)
+    expect(event).toMatchObject({ success: false, metadata: { reason: 'NOTHING_TO_VERIFY' } })
+  })
 })
 
 describe('the exchange token of a verification', () => {
