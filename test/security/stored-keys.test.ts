@@ -32,3 +32,12 @@ test('Where the key that signs is gone, the servers go on with a new one by them
   expect((await (await ada.refreshed()).call(MeDocument))?.id).toBe(ada.id)
   expect((await query('SELECT FROM signing_keys')).rowCount).toBe(1)
 })
+
+test('A private key that is sealed for another name is not used: it opens only where it belongs', async () => {
+  const app = await startApp()
+  const { query } = await openDatabase(app.installation)
+  await query(`UPDATE signing_keys SET kid = 'another'`)
+  await expect(startApp({ beside: app })).rejects.toThrow(
+    'another was stored under a SECRET_KEY that is not configured',
+  )
+})
