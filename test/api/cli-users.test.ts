@@ -242,9 +242,12 @@ test('Of two permissions that are granted at once, both are there', async () => 
 })
 
 test.each([['grant', 'admin'], ['unlock'], ['deactivate'], ['activate']])(
-  '`user %s` says that there is no such account',
+  "`user %s` says that there is no such account, also of a registration that waits: it may be a stranger's",
   async (command, ...more) => {
-    const result = await runCli(settings, 'user', command, 'nobody@example.com', ...more)
-    expect(result).toEqual({ code: 1, stdout: '', stderr: 'There is no account "nobody@example.com"\n' })
+    const { email } = await app.register()
+    for (const account of ['nobody@example.com', email]) {
+      const result = await runCli(settings, 'user', command, account, ...more)
+      expect(result).toEqual({ code: 1, stdout: '', stderr: `There is no account "${account}"\n` })
+    }
   },
 )
