@@ -49,10 +49,8 @@ describe('`user create`', () => {
     const { authentication } = expectType(await logIn('grace@example.com', password), 'LoginSuccess')
     expect(authentication.user).toMatchObject({ role: 'admin', permissions: ['audit:read'], emailVerified: true })
     const events = await app.eventsOf(authentication.user, { types: ['REGISTERED', 'EMAIL_VERIFIED'] })
-    expect(events).toMatchObject([
-      { type: 'EMAIL_VERIFIED', success: true, ipAddress: null, correlationId: byCommandLine },
-      { type: 'REGISTERED', success: true, ipAddress: null, correlationId: byCommandLine },
-    ])
+    const fields = { success: true, ipAddress: null, correlationId: byCommandLine }
+    expect(events).toMatchObject(['EMAIL_VERIFIED', 'REGISTERED'].map((type) => ({ type, ...fields })))
     expect(await app.mailsTo('Grace@example.com')).toEqual([])
   })
 
@@ -218,14 +216,12 @@ test('`user activate` takes that back, but no session; done twice, neither recor
   const events = await app.eventsOf(hedy, { types: ['PROFILE_UPDATED'] })
   const metadata = [true, false].map((isActive) => ({ fields: ['isActive'], isActive }))
   expect(events).toMatchObject(metadata.map((each) => ({ metadata: each, correlationId: byCommandLine })))
-  expect(events).toHaveLength(2)
 })
 
 test('`user list` tells registrations that wait from accounts', async () => {
   const { email } = await app.register()
   const { users } = await userJson(['list'])
-  const waiting = { email, pendingUntil: expect.stringMatching(/^\d{4}-/) }
-  expect(users).toContainEqual(expect.objectContaining(waiting))
+  expect(users).toContainEqual(expect.objectContaining({ email, pendingUntil: expect.stringMatching(/^\d{4}-/) }))
   expect(await user(['list'])).toMatch(new RegExp(`${email} .* waiting +never`))
 })
 
