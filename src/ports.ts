@@ -6,13 +6,19 @@ export interface Clock {
 }
 
 /** argon2id in PHC string format, computed away from the event loop by a bounded pool. */
-export interface PasswordHasher {
-  /** Throws ServiceUnavailableError when the queue is full: call before work that would be in vain. */
-  assertRoom(): void
-  /** Throws ServiceUnavailableError when the queue is full. */
+export interface Hashing {
   hash(password: string): Promise<string>
-  /** Throws ServiceUnavailableError when the queue is full. A malformed hash is simply not a match. */
+  /** A malformed hash is simply not a match. */
   verify(hash: string, password: string): Promise<boolean>
+}
+
+/** Each call takes a place in the queue for itself, and throws ServiceUnavailableError when there is none. */
+export interface PasswordHasher extends Hashing {
+  /**
+   * Takes one for all that the work hashes, one after the other: what has begun is refused no more. Throws
+   * ServiceUnavailableError before it begins.
+   */
+  inPlace<T>(work: (hashing: Hashing) => Promise<T>): Promise<T>
   /** True when the hash was made with other parameters than today's. */
   needsRehash(hash: string): boolean
 }

@@ -16,7 +16,7 @@ const MAX_P99_MS = 50
 /** More than the queue takes, so that it stays full, but few enough refusals that they are not what takes the time. */
 const CROWD = 1000
 const CROWD_PAUSE_MS = 1000
-const PROBES = 64
+const PROBES = 32
 const REFUSAL_MS = 5000
 
 export const loginJob = ({ port, accounts }: Environment, connections: number): LoadJob => ({

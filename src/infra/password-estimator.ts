@@ -10,7 +10,7 @@ const QUEUE_LENGTH = 100
 export function createPasswordEstimator(isEager = false): PasswordEstimator & { close(): Promise<void> } {
   const pool = createWorkerPool({ file: './estimate-worker.js', threads: 1, isEager, queueLength: QUEUE_LENGTH })
   return {
-    estimate: (password, words) => pool.run('estimate', { password, words }),
+    estimate: (password, words) => pool.inPlace(() => pool.run('estimate', { password, words })),
     close: pool.close,
   }
 }

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import type { PasswordHasher } from '../ports.js'
+import type { Hashing, PasswordHasher } from '../ports.js'
 import { createWorkerPool } from './worker-pool.js'
 
 export interface HashingOptions {
@@ -47,14 +47,15 @@ export function createPasswordHasher({
     isEager: true,
     queueLength,
   })
+  const hashing: Hashing = {
+    hash: (password) => pool.run('hash', { password, parameters }),
+    verify: async (encoded, password) => parsePhc(encoded) !== null && pool.run('verify', { encoded, password }),
+  }
 
   return {
-    assertRoom: pool.assertRoom,
-    hash: (password) => pool.run<string>('hash', { password, parameters }),
-    verify: async (encoded, password) => {
-      if (!parsePhc(encoded)) return false
-      return pool.run<boolean>('verify', { encoded, password })
-    },
+    hash: (password) => pool.inPlace(() => hashing.hash(password)),
+    verify: (encoded, password) => pool.inPlace(() => hashing.verify(encoded, password)),
+    inPlace: (work) => pool.inPlace(() => work(hashing)),
     needsRehash: (encoded) => {
       const phc = parsePhc(encoded)
       if (phc?.variant !== 'argon2id' || phc.version !== 19) return true

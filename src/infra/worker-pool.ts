@@ -10,13 +10,13 @@ export interface WorkerPoolOptions {
   threads: number
   /** Whether all threads run from the start; otherwise they come when they are needed, and go when they are idle. */
   isEager: boolean
-  /** How many tasks may wait while every thread is busy. */
+  /** How much work may wait while every thread is busy. */
   queueLength: number
 }
 
 /**
- * Threads below the priority of the event loop, with a bounded queue: past it, ServiceUnavailableError. `depth` is the
- * number of tasks that wait; `close` waits for what was accepted.
+ * Threads below the priority of the event loop, with a bounded queue. `depth` is the number of tasks that wait; `close`
+ * waits for those that were begun.
  */
 export function createWorkerPool({ file, threads, isEager, queueLength }: WorkerPoolOptions) {
   const pool = new Piscina({
@@ -31,30 +31,36 @@ export function createWorkerPool({ file, threads, isEager, queueLength }: Worker
     execArgv: [],
     env: {},
   })
-  const accepted = new Set<Promise<unknown>>()
+  const tasks = new Set<Promise<unknown>>()
+  let places = threads + queueLength
   let isClosed = false
 
-  function assertRoom(): void {
-    if (isClosed || accepted.size >= threads + queueLength) throw new ServiceUnavailableError()
-  }
-
   return {
-    assertRoom,
-    /** Calls the named export of the file with the task. */
-    run: async <T>(name: string, task: object): Promise<T> => {
-      assertRoom()
-      const work: Promise<T> = pool.run(task, { name })
-      accepted.add(work)
+    /** Does work that has one task after the other. Throws ServiceUnavailableError, before any of it, when there is no place. */
+    inPlace: async <T>(work: () => Promise<T>): Promise<T> => {
+      if (isClosed || places === 0) throw new ServiceUnavailableError()
+      places -= 1
       try {
-        return await work
+        return await work()
       } finally {
-        accepted.delete(work)
+        places += 1
       }
     },
-    depth: () => Math.max(0, accepted.size - threads),
+    /** Calls the named export of the file with the task: only for work that has a place. */
+    run: async <T>(name: string, task: object): Promise<T> => {
+      if (isClosed) throw new ServiceUnavailableError()
+      const running: Promise<T> = pool.run(task, { name })
+      tasks.add(running)
+      try {
+        return await running
+      } finally {
+        tasks.delete(running)
+      }
+    },
+    depth: () => Math.max(0, tasks.size - threads),
     close: async (): Promise<void> => {
       isClosed = true
-      await Promise.allSettled(accepted)
+      await Promise.allSettled(tasks)
       await pool.destroy()
     },
   }

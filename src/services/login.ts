@@ -1,7 +1,7 @@
 import { NIL } from 'uuid'
 import { AccountLockedError, DomainError, EmailNotVerifiedError, InvalidCredentialsError } from '../errors.js'
 import { normalizeIdentifier } from '../identifiers.js'
-import type { Clock, PasswordHasher } from '../ports.js'
+import type { Clock, Hashing, PasswordHasher } from '../ports.js'
 import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Audit, AuditEntry } from './audit.js'
 import { type Client, describeDevice, originOf } from './client.js'
@@ -37,6 +37,8 @@ export interface Credentials {
   /** The refresh token of the session whose place the new one takes. */
   leaving: string | null
 }
+/** Credentials, and where their password is hashed. */
+type Attempt = Credentials & { hashing: Hashing }
 
 /** What the login of an account depends on. */
 interface Candidate {
@@ -147,9 +149,9 @@ export function createLogin(deps: Deps) {
     throw reason === 'EMAIL_NOT_VERIFIED' ? new EmailNotVerifiedError() : new InvalidCredentialsError()
   }
 
-  async function isPasswordOf(owner: Waiting | null, password: string): Promise<boolean> {
+  async function isPasswordOf(owner: Waiting | null, { hashing, password }: Attempt): Promise<boolean> {
     const dummy = await getUnusableHash()
-    const isMatch = await hasher.verify(owner?.passwordHash ?? dummy, password)
+    const isMatch = await hashing.verify(owner?.passwordHash ?? dummy, password)
     return isMatch && owner !== null
   }
 
@@ -158,8 +160,8 @@ export function createLogin(deps: Deps) {
    * identifier. The password of a registration that waits is a failure like any other, even though it is told: it may be
    * a guess at the password of an account with the same address.
    */
-  async function refusalOf({ account, waiting }: Found, password: string, isMatch: boolean): Promise<Refusal> {
-    if (await isPasswordOf(waiting, password)) return 'EMAIL_NOT_VERIFIED'
+  async function refusalOf({ account, waiting }: Found, attempt: Attempt, isMatch: boolean): Promise<Refusal> {
+    if (await isPasswordOf(waiting, attempt)) return 'EMAIL_NOT_VERIFIED'
     if (isMatch) return 'DEACTIVATED'
     return account || waiting ? 'WRONG_PASSWORD' : 'UNKNOWN_ACCOUNT'
   }
@@ -175,10 +177,10 @@ export function createLogin(deps: Deps) {
     client: Client,
     account: Candidate,
     throttleKey: string,
-    input: Credentials,
+    input: Attempt,
   ): Promise<Authentication> {
     await accessTokens.assertSigner()
-    const rehashed = hasher.needsRehash(account.passwordHash) ? await hasher.hash(input.password) : null
+    const rehashed = hasher.needsRehash(account.passwordHash) ? await input.hashing.hash(input.password) : null
     const isNewDevice = account.hasLoggedIn && !account.isKnownDevice
     const device = describeDevice(client.userAgent)
     const events: AuditEntry[] = [{ type: 'LOGIN_SUCCEEDED', metadata: { method: 'password' } }]
@@ -206,15 +208,15 @@ export function createLogin(deps: Deps) {
     return accessTokens.issue(opened.user, opened.session, opened.refreshToken)
   }
 
-  async function judge(client: Client, input: Credentials, found: Found, isRetry = false): Promise<Authentication> {
+  async function judge(client: Client, input: Attempt, found: Found, isRetry = false): Promise<Authentication> {
     const { account, throttleKey, lockedUntil } = found
     if (lockedUntil) {
       await audit.record(db, client, failure(found, 'LOCKED'))
       throw new AccountLockedError(lockedUntil, clock.now())
     }
-    const isMatch = await isPasswordOf(account, input.password)
+    const isMatch = await isPasswordOf(account, input)
     if (!isMatch || !account?.isActive) {
-      return reject(client, found, await refusalOf(found, input.password, isMatch))
+      return reject(client, found, await refusalOf(found, input, isMatch))
     }
     try {
       return await succeed(client, account, throttleKey, input)
@@ -233,14 +235,15 @@ export function createLogin(deps: Deps) {
      * Signs in with a password. Throws AccountLockedError, InvalidCredentialsError (the same for every reason), and, only
      * for the password of a registration that waits, EmailNotVerifiedError, also where the address has an account.
      */
-    async withPassword(client: Client, input: Credentials): Promise<Authentication> {
+    withPassword: (client: Client, credentials: Credentials): Promise<Authentication> =>
       // Under a flood, the look-ups of those that are refused would take the time of those that wait.
-      hasher.assertRoom()
-      const found = await locate(client, input)
-      // One after the other, so that many guesses at once are no more than one at a time: each sees what was counted.
-      return inTurn(found.throttleKey, async (hasWaited) =>
-        judge(client, input, hasWaited ? await locate(client, input) : found),
-      )
-    },
+      hasher.inPlace(async (hashing) => {
+        const input = { ...credentials, hashing }
+        const found = await locate(client, input)
+        // One after the other, so that many guesses at once are no more than one at a time: each sees what was counted.
+        return inTurn(found.throttleKey, async (hasWaited) =>
+          judge(client, input, hasWaited ? await locate(client, input) : found),
+        )
+      }),
   }
 }

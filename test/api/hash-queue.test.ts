@@ -36,6 +36,22 @@ async function send(link: URL, url: string): Promise<Response> {
 }
 
 describe('past HASH_QUEUE_LENGTH', () => {
+  test('a login is refused at the beginning or not at all: who has a place keeps it until the answer', async () => {
+    const app = await startApp({ env: { HASH_QUEUE_LENGTH: '1', LOCKOUT_THRESHOLD: '1000' } })
+    const { anonymous, installation } = app
+    await anonymous.post(NOBODY)
+    const lock = await lockDatabase(installation, 'LOCK TABLE login_throttles IN ACCESS EXCLUSIVE MODE')
+    const taken = Array.from({ length: availableParallelism() + 1 }, (_, index) =>
+      anonymous.post(loginOf(`nobody${index}@example.com`, 'whatever it is')),
+    )
+    await lock.untilWaiting(taken.length)
+    // None of them hashes anything yet.
+    expect(await anonymous.post(NOBODY)).toMatchObject({ status: 503 })
+    await lock.release()
+    for (const { data } of await Promise.all(taken)) expect(data).toEqual(DENIED)
+    expect((await anonymous.post(NOBODY)).data).toEqual(DENIED)
+  })
+
   test('passwords are refused while every thread and every place is taken, and checked again afterwards', async () => {
     const app = await startApp({ env: { HASH_QUEUE_LENGTH: '1', LOCKOUT_THRESHOLD: '1000' } })
     const { anonymous, url } = app
