@@ -68,7 +68,8 @@ it('a page that leaves an EventSource to itself gets every event once and in ord
   const untilAllAreThere = () => expect.poll(async () => (await received()).length, LIVE).toBe(updates)
 
   await expect.poll(connections, LIVE).toBe(1)
-  // Cut off before the first event, while nobody can connect again.
+  // Cut off before the first event, but not before it was said where the stream begins, while nobody can connect again.
+  await expect.poll(proxy.heard, LIVE).toContain('\r\nid: ')
   proxy.cut()
   await update(3)
   proxy.restore()

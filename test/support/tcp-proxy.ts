@@ -9,6 +9,8 @@ export interface TcpProxy {
   restore(): void
   /** How many have tried to get through in vain. */
   refused(): number
+  /** All that the server has said. */
+  heard(): string
   /** What is open stays so, and carries nothing more; what is opened from now on does. */
   silence(): void
 }
@@ -19,12 +21,15 @@ export async function startTcpProxy(target: NetConnectOpts): Promise<TcpProxy> {
   const silent = new Set<Socket>()
   let isCut = false
   let refused = 0
+  let heard = ''
   const server = createServer((incoming) => {
     if (isCut) {
       refused += 1
       return void incoming.destroy()
     }
-    const outgoing = connect(target)
+    const outgoing = connect(target).on('data', (chunk) => {
+      heard += chunk
+    })
     for (const [socket, other] of [
       [incoming, outgoing],
       [outgoing, incoming],
@@ -53,6 +58,7 @@ export async function startTcpProxy(target: NetConnectOpts): Promise<TcpProxy> {
     port: (server.address() as AddressInfo).port,
     cut,
     refused: () => refused,
+    heard: () => heard,
     restore: () => {
       isCut = false
     },
