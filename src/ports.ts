@@ -19,6 +19,8 @@ export interface PasswordHasher extends Hashing {
    * ServiceUnavailableError before it begins.
    */
   inPlace<T>(work: (hashing: Hashing) => Promise<T>): Promise<T>
+  /** A hash that no password fits, with today's parameters: checking it takes as long as checking a real one. */
+  readonly unusable: string
   /** True when the hash was made with other parameters than today's. */
   needsRehash(hash: string): boolean
 }

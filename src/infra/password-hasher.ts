@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import type { Hashing, PasswordHasher } from '../ports.js'
 import { createWorkerPool } from './worker-pool.js'
@@ -12,6 +13,9 @@ export interface HashingOptions {
 
 // Hashes of argon2 before 1.3 carry no version.
 const PHC = /^\$(argon2(?:id|i|d))(?:\$v=(\d+))?\$([a-z0-9=,]+)\$([A-Za-z0-9+/]{11,})\$([A-Za-z0-9+/]{16,})$/
+
+const SALT_BYTES = 16
+const HASH_BYTES = 32
 
 interface Phc {
   variant: string
@@ -30,6 +34,12 @@ function parsePhc(encoded: string): Phc | null {
   const parsed = new Map(pairs)
   const isComplete = ['m', 't', 'p'].every((name) => Number.isSafeInteger(parsed.get(name)))
   return isComplete ? { variant, version: Number(version ?? 16), costs: parsed } : null
+}
+
+/** Chance in the place of what a password makes: of 256 bits none is found that makes it. */
+function unusableHash({ memoryKib, iterations, parallelism }: Omit<HashingOptions, 'queueLength'>): string {
+  const chance = (bytes: number) => randomBytes(bytes).toString('base64').replace(/=+$/, '')
+  return `$argon2id$v=19$m=${memoryKib},t=${iterations},p=${parallelism}$${chance(SALT_BYTES)}$${chance(HASH_BYTES)}`
 }
 
 /**
@@ -56,6 +66,7 @@ export function createPasswordHasher({
     hash: (password) => pool.inPlace(() => hashing.hash(password)),
     verify: (encoded, password) => pool.inPlace(() => hashing.verify(encoded, password)),
     inPlace: (work) => pool.inPlace(() => work(hashing)),
+    unusable: unusableHash(parameters),
     needsRehash: (encoded) => {
       const phc = parsePhc(encoded)
       if (phc?.variant !== 'argon2id' || phc.version !== 19) return true

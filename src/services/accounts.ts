@@ -1,6 +1,6 @@
 import { InvalidTokenError } from '../errors.js'
 import { Prisma } from '../generated/prisma/client.js'
-import type { Clock } from '../ports.js'
+import type { Clock, PasswordHasher } from '../ports.js'
 import type { Transaction } from './database.js'
 import { type Records, USER_COLUMNS, type UserRecord } from './records.js'
 import type { Throttle } from './throttle.js'
@@ -56,8 +56,15 @@ export const isTaken = (error: unknown, column: string): boolean =>
 /** Waits for its verification, or can be used without one and has not had it. */
 export const isUnproven = (user: UserRecord): boolean => user.isActive && !user.emailVerifiedAt
 
+interface Deps {
+  clock: Clock
+  hasher: PasswordHasher
+  records: Records
+  throttle: Throttle
+}
+
 /** What the services that change accounts share. */
-export function createAccounts({ clock, records, throttle }: { clock: Clock; records: Records; throttle: Throttle }) {
+export function createAccounts({ clock, hasher, records, throttle }: Deps) {
   /** Within the transaction that has just written it. */
   async function findById(tx: Transaction, id: string): Promise<UserRecord> {
     const user = await records.freshUser(id, tx.sql)
@@ -71,8 +78,8 @@ export function createAccounts({ clock, records, throttle }: { clock: Clock; rec
     findById,
 
     /** Puts the hash that no password has in the place of the account's. Its row stays locked until the commit. */
-    takePassword: async (tx: Transaction, userId: string, unusableHash: string): Promise<void> =>
-      void (await tx.sql(TAKE_PASSWORD, [userId, unusableHash, clock.now()])),
+    takePassword: async (tx: Transaction, userId: string): Promise<void> =>
+      void (await tx.sql(TAKE_PASSWORD, [userId, hasher.unusable, clock.now()])),
 
     /** The established account of an address, else the latest registration that waits for its verification. */
     async findByEmail(tx: Transaction, emailNormalized: string): Promise<UserRecord | null> {

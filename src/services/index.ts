@@ -52,7 +52,6 @@ import { createSessions } from './sessions.js'
 import { createSigningKeys } from './signing-keys.js'
 import { createStoredKeys } from './stored-keys.js'
 import { createThrottle } from './throttle.js'
-import { createUnusableHash } from './unusable-hash.js'
 import { createViewers } from './viewers.js'
 
 export interface ServiceDeps {
@@ -127,7 +126,6 @@ export function createServices(deps: ServiceDeps) {
 
   const throttle = createThrottle({ clock, audit, mailRequests, keys: keys('throttle'), ...config.lockout })
   const devices = createDevices({ clock, keys: keys('device') })
-  const getUnusableHash = createUnusableHash(hasher)
   const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
   const refresh = createRefresh({ db, clock, audit, records, sessions, accessTokens, mails, rotations, graceMs })
   const login = createLogin({
@@ -141,10 +139,9 @@ export function createServices(deps: ServiceDeps) {
     devices,
     mails,
     hasher,
-    getUnusableHash,
   })
 
-  const accounts = createAccounts({ clock, records, throttle })
+  const accounts = createAccounts({ clock, hasher, records, throttle })
   const policy = createPasswordPolicy(config.passwords, { hasher, estimator, breaches: breachChecker })
   const breaches = createBreaches({
     db,
@@ -160,7 +157,6 @@ export function createServices(deps: ServiceDeps) {
   const mailed = { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords }
   const registration = createRegistration({
     ...mailed,
-    getUnusableHash,
     sessions,
     requireVerifiedEmail: config.requireVerifiedEmail,
     verificationLifetimeMs: lifetimes.EMAIL_VERIFICATION,
@@ -170,7 +166,7 @@ export function createServices(deps: ServiceDeps) {
     records,
     jobs,
     links,
-    getUnusableHash,
+    hasher,
     quotas: createMailQuotas({ clock, keys: keys('mail-quota') }),
     emptyLifetimeMs: Math.max(lifetimes.EMAIL_VERIFICATION, lifetimes.PASSWORD_RESET),
   })
@@ -186,7 +182,7 @@ export function createServices(deps: ServiceDeps) {
   })
   const exchange = createExchange({ db, audit, records, sessions, refresh, accessTokens, oneTimeTokens })
   const rateLimits = createRateLimits({ limits: config.rateLimits, limiter, audit, db, log, keys: families })
-  const notMe = createNotMe({ ...mailed, records, sessions, getUnusableHash, rateLimits })
+  const notMe = createNotMe({ ...mailed, records, sessions, rateLimits })
   const profiles = createProfiles({ db, audit, accounts, records })
   const detection = createDetection({ ...mailed, feed, records, geo, log, thresholds: config.detection })
 

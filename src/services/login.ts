@@ -12,7 +12,6 @@ import type { Refresh } from './refresh.js'
 import type { Sessions } from './sessions.js'
 import type { Throttle } from './throttle.js'
 import { createTurns } from './turns.js'
-import type { UnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -25,7 +24,6 @@ interface Deps {
   devices: Devices
   mails: Mails
   hasher: PasswordHasher
-  getUnusableHash: UnusableHash
 }
 
 export interface Credentials {
@@ -105,7 +103,7 @@ const BY_USERNAME = find('username_normalized', 'username:')
 type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' | 'EMAIL_NOT_VERIFIED' | 'OVERTAKEN'
 
 export function createLogin(deps: Deps) {
-  const { db, clock, audit, sessions, refresh, accessTokens, throttle, devices, mails, hasher, getUnusableHash } = deps
+  const { db, clock, audit, sessions, refresh, accessTokens, throttle, devices, mails, hasher } = deps
   const inTurn = createTurns()
 
   async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
@@ -119,7 +117,7 @@ export function createLogin(deps: Deps) {
       describeDevice(client.userAgent).fingerprint,
       clock.now(),
       device?.id ?? null,
-      await getUnusableHash(),
+      hasher.unusable,
     ])
     if (!row) throw new Error('The look-up of an identifier has always one row')
     const { waitingId, waitingHash, lockedUntil, deviceLockedUntil, ...account } = row
@@ -150,8 +148,7 @@ export function createLogin(deps: Deps) {
   }
 
   async function isPasswordOf(owner: Waiting | null, { hashing, password }: Attempt): Promise<boolean> {
-    const dummy = await getUnusableHash()
-    const isMatch = await hashing.verify(owner?.passwordHash ?? dummy, password)
+    const isMatch = await hashing.verify(owner?.passwordHash ?? hasher.unusable, password)
     return isMatch && owner !== null
   }
 

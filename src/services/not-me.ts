@@ -9,7 +9,6 @@ import type { OneTimeTokens } from './one-time-tokens.js'
 import type { RateLimits } from './rate-limits.js'
 import type { Records } from './records.js'
 import type { Sessions } from './sessions.js'
-import type { UnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -20,7 +19,6 @@ interface Deps {
   sessions: Sessions
   mails: Mails
   oneTimeTokens: OneTimeTokens
-  getUnusableHash: UnusableHash
   rateLimits: RateLimits
 }
 
@@ -29,17 +27,16 @@ export const NOT_ME_LIFETIME_MS = 7 * 86_400_000
 
 /** What the owner of an account does by the link of a mail about something that somebody else did. */
 export function createNotMe(deps: Deps) {
-  const { db, clock, audit, accounts, records, sessions, mails, oneTimeTokens, getUnusableHash, rateLimits } = deps
+  const { db, clock, audit, accounts, records, sessions, mails, oneTimeTokens, rateLimits } = deps
 
   async function report(client: Client, token: string): Promise<void> {
     const found = await oneTimeTokens.find('NOT_ME', { token })
     if (!found) throw new InvalidTokenError()
     const { userId } = found
-    const unusableHash = await getUnusableHash()
     await db.transaction(async (tx) => {
       const now = clock.now()
       // First the account's row: no session opens with the old password from here on.
-      await accounts.takePassword(tx, userId, unusableHash)
+      await accounts.takePassword(tx, userId)
       if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
       await tx.prisma.oneTimeToken.updateMany({ where: { userId, usedAt: null }, data: { usedAt: now } })
       await tx.afterCommit(() => records.forget({ userIds: [userId] }))

@@ -11,7 +11,6 @@ import type { NewPassword, NewPasswords } from './new-passwords.js'
 import type { OneTimeTokens, Proof } from './one-time-tokens.js'
 import type { UserRecord } from './records.js'
 import type { Sessions } from './sessions.js'
-import type { UnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -22,7 +21,6 @@ interface Deps {
   mailRequests: MailRequests
   oneTimeTokens: OneTimeTokens
   newPasswords: NewPasswords
-  getUnusableHash: UnusableHash
   sessions: Sessions
   requireVerifiedEmail: boolean
   verificationLifetimeMs: number
@@ -40,20 +38,19 @@ export interface Registration {
 }
 
 export function createRegistration(deps: Deps) {
-  const { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords, getUnusableHash, sessions } =
-    deps
+  const { db, clock, audit, accounts, mails, mailRequests, oneTimeTokens, newPasswords, sessions } = deps
 
   /**
    * An account that can be used before its address is proven may be a squatter's, if somebody has registered the address
    * once more: whoever proves it gets the account, but nobody's password and none of its sessions.
    */
-  async function disown(tx: Transaction, client: Client, userId: string, unusableHash: string): Promise<void> {
+  async function disown(tx: Transaction, client: Client, userId: string): Promise<void> {
     const { prisma } = tx
     const user = await prisma.user.findUnique({ where: { id: userId } })
     if (!user || user.pendingUntil || user.emailVerifiedAt) return
     const others = { emailNormalized: user.emailNormalized, pendingUntil: { not: null } }
     if (!user.isContested && (await prisma.user.count({ where: others })) === 0) return
-    await accounts.takePassword(tx, userId, unusableHash)
+    await accounts.takePassword(tx, userId)
     await prisma.passwordHistory.deleteMany({ where: { userId } })
     await sessions.end(tx, client, userId, 'TERMINATED')
   }
@@ -138,10 +135,9 @@ export function createRegistration(deps: Deps) {
       const found = await oneTimeTokens.find('EMAIL_VERIFICATION', proof, onMiss)
       if (!found) throw new InvalidTokenError()
       try {
-        const hash = await getUnusableHash()
         return await db.transaction(async (tx) => {
           await accounts.lockClaimants(tx, found.userId)
-          await disown(tx, client, found.userId, hash)
+          await disown(tx, client, found.userId)
           const user = await accounts.establish(tx, found.userId)
           if (!(await oneTimeTokens.claim(tx, found))) throw new InvalidTokenError()
           await oneTimeTokens.end(tx, user.id, 'EMAIL_VERIFICATION', 'EXCHANGE')

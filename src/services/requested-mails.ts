@@ -1,7 +1,7 @@
 import type { AuditEventType } from '../audit-events.js'
 import type { Origin } from '../emails/kinds.js'
 import { normalizeEmail } from '../identifiers.js'
-import type { Clock, Jobs } from '../ports.js'
+import type { Clock, Jobs, PasswordHasher } from '../ports.js'
 import { type Accounts, isUnproven } from './accounts.js'
 import type { Audit, AuditEntry } from './audit.js'
 import { type Client, plainOriginOf } from './client.js'
@@ -12,7 +12,6 @@ import type { MailRequest, MailRequests } from './mail-requests.js'
 import type { Mails } from './mails.js'
 import type { OneTimeTokens } from './one-time-tokens.js'
 import type { Records, UserRecord } from './records.js'
-import type { UnusableHash } from './unusable-hash.js'
 
 interface Deps {
   db: Database
@@ -26,7 +25,7 @@ interface Deps {
   mails: Mails
   links: Links
   oneTimeTokens: OneTimeTokens
-  getUnusableHash: UnusableHash
+  hasher: PasswordHasher
   /** Of a registration without a password: no shorter than that of any mail about it. */
   emptyLifetimeMs: number
 }
@@ -43,20 +42,7 @@ interface Errand {
  * event, whatever is found, those about locks none: how many there are must not tell what was found.
  */
 export function createRequestedMails(deps: Deps) {
-  const {
-    db,
-    clock,
-    audit,
-    accounts,
-    records,
-    jobs,
-    mailRequests,
-    quotas,
-    mails,
-    links,
-    oneTimeTokens,
-    getUnusableHash,
-  } = deps
+  const { db, clock, audit, accounts, records, jobs, mailRequests, quotas, mails, links, oneTimeTokens, hasher } = deps
 
   /** Whether the mailbox may get one more. The log tells of those that it may not, in place of the mail. */
   async function isAllowed(
@@ -98,7 +84,7 @@ export function createRequestedMails(deps: Deps) {
    * A mail that was asked for by the address alone belongs to none of the several registrations that share it: what it
    * confirms is a registration without a password, of the address as it was spelt there. It is kept for the next one.
    */
-  async function withoutPassword({ tx, client, at }: Errand, email: string, passwordHash: string): Promise<UserRecord> {
+  async function withoutPassword({ tx, client, at }: Errand, email: string): Promise<UserRecord> {
     const { prisma } = tx
     const now = clock.now()
     const emailNormalized = normalizeEmail(email)
@@ -113,7 +99,14 @@ export function createRequestedMails(deps: Deps) {
       // Tried again, the job finds the account.
       if (count === 0) throw new Error('The registration was confirmed meanwhile')
     }
-    const fresh = { ...data, email, emailNormalized, passwordHash, passwordChangedAt: now, createdAt: now }
+    const fresh = {
+      ...data,
+      email,
+      emailNormalized,
+      passwordHash: hasher.unusable,
+      passwordChangedAt: now,
+      createdAt: now,
+    }
     const { id } = earlier ?? (await prisma.user.create({ data: fresh, select: { id: true } }))
     return accounts.findById(tx, id)
   }
@@ -133,7 +126,7 @@ export function createRequestedMails(deps: Deps) {
   }
 
   /** Where several registrations share the address, what the mail confirms keeps none of their passwords. */
-  async function verifyAgain(errand: Errand, email: string, unusableHash: string): Promise<void> {
+  async function verifyAgain(errand: Errand, email: string): Promise<void> {
     const { tx, client } = errand
     const emailNormalized = normalizeEmail(email)
     const user = await accounts.findByEmail(tx, emailNormalized)
@@ -143,12 +136,12 @@ export function createRequestedMails(deps: Deps) {
     }
     const others = await tx.prisma.user.count({ where: { emailNormalized, id: { not: user.id } } })
     const isShared = others > 0 && user.pendingUntil !== null
-    const registered = isShared ? await withoutPassword(errand, email, unusableHash) : user
+    const registered = isShared ? await withoutPassword(errand, email) : user
     await sendVerification(errand, registered, 'email-verification')
   }
 
   /** What waits for its verification may be anybody's: the reset of an address that has no account yet makes it an empty one. */
-  async function reset(errand: Errand, email: string, unusableHash: string): Promise<void> {
+  async function reset(errand: Errand, email: string): Promise<void> {
     const { tx, client } = errand
     const type = 'PASSWORD_RESET_REQUESTED'
     const user = await accounts.findByEmail(tx, normalizeEmail(email))
@@ -157,7 +150,7 @@ export function createRequestedMails(deps: Deps) {
     }
     // Detection counts those that were withheld, too.
     if (!(await isAllowed(errand, user, 'password-reset', type))) return
-    const target = user.pendingUntil ? await withoutPassword(errand, email, unusableHash) : user
+    const target = user.pendingUntil ? await withoutPassword(errand, email) : user
     await mails.sendReset(tx, target)
     await audit.record(tx, client, { type, userId: target.id })
   }
@@ -168,10 +161,10 @@ export function createRequestedMails(deps: Deps) {
     await mails.send(errand.tx, user, 'account-locked', { ...plainOriginOf(errand.client, errand.at), lockedUntil })
   }
 
-  function carryOut(errand: Errand, request: MailRequest, unusableHash: string): Promise<void> {
+  function carryOut(errand: Errand, request: MailRequest): Promise<void> {
     if (request.kind === 'REGISTRATION') return announceRegistration(errand, request.userId)
-    if (request.kind === 'VERIFICATION') return verifyAgain(errand, request.email, unusableHash)
-    if (request.kind === 'RESET') return reset(errand, request.email, unusableHash)
+    if (request.kind === 'VERIFICATION') return verifyAgain(errand, request.email)
+    if (request.kind === 'RESET') return reset(errand, request.email)
     return announceLock(errand, request.userId, request.lockedUntil)
   }
 
@@ -179,10 +172,8 @@ export function createRequestedMails(deps: Deps) {
     /** Does what a job asks for, once, however often the job is tried: it is done with the transaction. */
     async fulfil(jobId: string, sealed: string): Promise<void> {
       const { request, client, at } = mailRequests.open(sealed)
-      const unusableHash = await getUnusableHash()
       await db.transaction(async (tx) => {
-        if (await jobs.complete(tx.sql, 'mail-request', jobId))
-          await carryOut({ tx, client, at }, request, unusableHash)
+        if (await jobs.complete(tx.sql, 'mail-request', jobId)) await carryOut({ tx, client, at }, request)
       })
     },
   }

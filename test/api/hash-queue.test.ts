@@ -39,7 +39,6 @@ describe('past HASH_QUEUE_LENGTH', () => {
   test('a login is refused at the beginning or not at all: who has a place keeps it until the answer', async () => {
     const app = await startApp({ env: { HASH_QUEUE_LENGTH: '1', LOCKOUT_THRESHOLD: '1000' } })
     const { anonymous, installation } = app
-    await anonymous.post(NOBODY)
     const lock = await lockDatabase(installation, 'LOCK TABLE login_throttles IN ACCESS EXCLUSIVE MODE')
     const taken = Array.from({ length: availableParallelism() + 1 }, (_, index) =>
       anonymous.post(loginOf(`nobody${index}@example.com`, 'whatever it is')),

@@ -25,6 +25,13 @@ test('hashes of this server verify with the argon2 package, and the other way ro
   expect(await hasher.verify(theirs, 'password')).toBe(false)
 })
 
+test('the hash that no password fits costs what every other one does', async () => {
+  const form = (encoded: string) => encoded.replace(/[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/, 'salt$hash')
+  expect(form(hasher.unusable)).toBe(form(await hasher.hash('secret')))
+  // It can be decoded, so that it is computed.
+  expect(await argon2.verify(hasher.unusable, 'secret')).toBe(false)
+})
+
 /** The worker where the optional package is not installed. */
 const WITHOUT_OPTIONAL = `
   const { Module } = await import('node:module')
