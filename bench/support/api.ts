@@ -31,7 +31,7 @@ const auditPage = (fields: string) => `query {
   auditLog(scope: EVERYONE, first: 50, filter: { types: [LOGIN_SUCCEEDED] }) { edges { node { ${fields} } } }
 }`
 export const AUDIT_PAGE = auditPage('id type userId')
-export const AUDIT_PAGE_WITH_USERS = auditPage('id type userId user { id email }')
+export const AUDIT_PAGE_WITH_USERS = auditPage('id type userId user { email }')
 
 export const loginBody = (identifier: string, password: string): string =>
   JSON.stringify({ query: LOGIN, variables: { input: { identifier, password, tokenDelivery: 'BODY' } } })

@@ -41,11 +41,10 @@ export const User = builder.objectRef<SignedInUser>('User').implement({
   }),
 })
 
-/** An account as auditors see it. */
+/** An account as auditors see it. Without its id: a client like Relay would take it for the `User` that has the same one. */
 export const AccountSummary = builder.objectRef<UserRecord>('AccountSummary').implement({
   description: 'An account that a security event concerns.',
   fields: (t) => ({
-    id: t.exposeID('id'),
     email: t.exposeString('email'),
     displayName: t.string({ resolve: displayNameOf }),
   }),

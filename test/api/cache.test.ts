@@ -96,8 +96,8 @@ describe('without Redis', async () => {
       const query = `{ auditLog(scope: EVERYONE, ${filter}, first: ${first}) { edges { node { id ${user} } } } }`
       return () => auditor.post(JSON.stringify({ query }))
     }
-    const { data } = await page(20, 'user { id }')()
-    const users = JSON.stringify(data).match(/"user":\{"id":"[^"]+"\}/g) ?? []
+    const { data } = await page(20, 'user { email }')()
+    const users = JSON.stringify(data).match(/"user":\{"email":"[^"]+"\}/g) ?? []
     expect(new Set(users).size).toBe(20)
     const plain = await statementsOf(app, page(20, ''))
     // The newest one is the auditor, who is known already.

@@ -127,3 +127,8 @@ test('No exposed field is named like a hash or a secret, but for those that this
     .filter((name) => /\.(.*)(hash|secret|salt|password|token|sealed|private|key)/i.test(name))
   expect(named.sort()).toEqual(NAMED_LIKE_SECRETS)
 })
+
+test('An id is that of one object, whatever asks for it: these types have one, and none of them stands for another', () => {
+  const withId = Object.values(schema.getTypeMap()).filter((type) => isObjectType(type) && 'id' in type.getFields())
+  expect(withId.map(({ name }) => name).sort()).toEqual(['AuditEvent', 'Session', 'User'])
+})
