@@ -173,6 +173,21 @@ describe('the link', () => {
     expect((await press(later)).status).toBe(400)
   })
 
+  test('ends what was mailed before, also the link of a reset, and nothing of anybody else', async () => {
+    const [{ ada, token }, bob] = [await warned(), await app.newUser()]
+    const linkTo = async ({ email }: User) => {
+      await app.anonymous.call(RequestPasswordResetDocument, { input: { email } })
+      return proofOf(await app.mail(email, SUBJECTS.reset)).token
+    }
+    const [read, good] = [await linkTo(ada), await linkTo(bob)]
+    expect((await press(token)).status).toBe(200)
+    expect(await app.eventsOf(await bob.logIn(), { types: ['NEW_DEVICE'] })).toEqual([])
+    const use = (token: string) =>
+      elsewhere.call(ResetPasswordDocument, { input: { token, newPassword: NEXT_PASSWORD } })
+    expectType(await use(read), 'InvalidTokenError')
+    expectType(await use(good), 'ResetPasswordSuccess')
+  })
+
   test('is not good for anything else, nor is another token good for it', async () => {
     const { ada, token } = await warned()
     const input = { token, newPassword: NEXT_PASSWORD }
