@@ -55,6 +55,18 @@ test('Nothing is heard any more of what was released', async () => {
   expect(heard).toEqual([])
 })
 
+test('Nor of what is released while its session is looked up, which is not looked up again', async () => {
+  for (const found of [session, null]) {
+    const answers: ((found: SessionRecord | null) => void)[] = []
+    const { heard, release } = watch(() => new Promise((resolve) => void answers.push(resolve)))
+    await vi.advanceTimersByTimeAsync(SECOND)
+    release()
+    answers[0]?.(found)
+    await vi.advanceTimersByTimeAsync(30 * SECOND)
+    expect({ looks: answers.length, heard }).toEqual({ looks: 1, heard: [] })
+  }
+})
+
 test('What could live for longer than a timer waits goes on for as long as one does, and does not end at once', async () => {
   const { heard } = watch(async () => session, { dueMs: 60 * DAY, tokenMs: 30 * DAY })
   await vi.advanceTimersByTimeAsync(24 * DAY)
