@@ -25,6 +25,12 @@ test('a fill that no read preceded is dropped', () => {
   expect(createMissLedger(fakeClock().now).take('a')).toBeNull()
 })
 
+test('nor is there one after a read that the cache did not answer: nobody knows what it holds', () => {
+  const ledger = createMissLedger(fakeClock().now)
+  ledger.note('a', 0, null)
+  expect(ledger.take('a')).toBeNull()
+})
+
 test('a slow reader cannot borrow the miss of a later one', () => {
   const clock = fakeClock()
   const ledger = createMissLedger(clock.now)

@@ -35,6 +35,7 @@ describe.skipIf(!hasRedis)('The cache in Redis', () => {
       [1, 1],
     ])
     expect(await redis.admin.ttl(`${prefix}cache:a`)).toBeGreaterThan(50)
+    expect(await redis.admin.ttl(`${prefix}cache:a`)).toBeLessThanOrEqual(60)
     expect(await first.read([])).toEqual([])
   })
 
@@ -133,6 +134,20 @@ describe.skipIf(!hasRedis)('The cache in Redis', () => {
     redis.resume()
     expect(await first.read(['a'])).toEqual([null])
     await expect.poll(() => second.read(['a']), WAIT).toEqual([null])
+  })
+
+  test('an invalidation that was not even sent, because the server hung before, is made up for when it goes on', async () => {
+    const prefix = newPrefix()
+    const first = createRedisCache(await connect(redis.url), { prefix })
+    const second = createRedisCache(await connect(redis.url), { prefix })
+    await Promise.all([first.read(['warm']), second.read(['warm'])])
+    await load(first, 'a', 'old')
+    redis.pause()
+    await first.invalidate(['b'])
+    await first.invalidate(['a'])
+    redis.resume()
+    await redis.admin.ping()
+    expect(await second.read(['a'])).toEqual([null])
   })
 
   test('an invalidation that the server refused leaves nothing stale to anybody', async () => {
