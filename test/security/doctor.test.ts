@@ -48,12 +48,14 @@ test.each([
   ['Key rotation', { KEY_ROTATION_INTERVAL: '401d' }],
   ['Short access tokens', { ACCESS_TOKEN_LIFETIME: '2h' }],
   ['Session lifetimes', { REMEMBER_ME_LIFETIME: '90d' }],
+  ['Session lifetimes', { REFRESH_TOKEN_LIFETIME: '31d' }],
   ['Session lifetimes', { SESSION_IDLE_TIMEOUT: '31d' }],
   ['Refresh tokens once', { REFRESH_GRACE_PERIOD: '301s' }],
   ['Mail links', { PASSWORD_RESET_LIFETIME: '25h' }],
   ['Mail links', { EMAIL_VERIFICATION_LIFETIME: '8d' }],
   ['Mail links', { EXCHANGE_TOKEN_LIFETIME: '601s' }],
   ['Password hashing', { PASSWORD_HASH_MEMORY_KIB: '1024' }],
+  ['Password hashing', { PASSWORD_HASH_ITERATIONS: '1' }],
   ['Password rules', { PASSWORD_MIN_SCORE: '1' }],
   ['Breached passwords', { BREACH_CHECK_URL: 'off' }],
   ['Breached passwords', { BREACH_CHECK_URL: 'http://breaches.example.com/range/' }],
@@ -78,6 +80,7 @@ test.each([
   ['Document limits', { MAX_QUERY_ROOT_FIELDS: '201' }],
   ['Document limits', { MAX_QUERY_DIRECTIVES: '201' }],
   ['Log without details', { LOG_LEVEL: 'debug' }],
+  ['Log without details', { LOG_LEVEL: 'trace' }],
   ['Log of failures', { LOG_LEVEL: 'error' }],
   ['Log of failures', { LOG_LEVEL: 'silent' }],
   ['Audit retention', { AUDIT_RETENTION: '7d' }],
@@ -88,6 +91,8 @@ test.each([
 test('what is stricter, a little more lenient, or counts by more, passes', () => {
   const settings = [
     { RATE_LIMITS: 'login=50/1m,250/1h;checkPassword=30/10s;register=1/1h;refresh=100000/1m' },
+    // Of the calls of an address, those for one account are a part.
+    { RATE_LIMITS: 'login=1000/1m,25/1h' },
     { RATE_LIMITS: 'requestPasswordReset=3/1d,5/1h', LOCKOUT_DURATION: '1m', LOCKOUT_THRESHOLD: '100' },
     {
       CORS_ALLOWED_ORIGINS: 'http://localhost:3000,https://a.example',
@@ -118,11 +123,16 @@ test('TLS is not asked for on the way to a socket of this machine', () => {
   expect(failing({ DATABASE_URL: 'postgresql://app@db.example.com/auth?host=/var/run/postgresql' })).toEqual([])
 })
 
-// In production mode, nothing would start with it.
-test('TLS for clients fails with links of mails that go out without', () => {
-  const env = { NODE_ENV: 'development', GRAPHIQL: 'false', INTROSPECTION: 'false' }
-  expect(failing({ ...env, FRONTEND_URL: 'http://localhost:3000' })).toEqual(['Production mode'])
-  expect(failing({ ...env, FRONTEND_URL: 'http://app.example.com' })).toEqual(['Production mode', 'TLS for clients'])
+// In production mode, nothing would start with them.
+test.each([
+  [[], { FRONTEND_URL: 'http://localhost:3000' }],
+  [['TLS for clients'], { FRONTEND_URL: 'http://app.example.com' }],
+  [['TLS for clients'], { PUBLIC_URL: 'http://auth.example.com' }],
+  [['Secrets from the operator'], { SECRET_KEY: '' }],
+  [['Lockout and limits'], { RATE_LIMITS: 'off' }],
+])('in development mode, %j fails as well with %j', (names, env) => {
+  const lenient = { NODE_ENV: 'development', GRAPHIQL: 'false', INTROSPECTION: 'false' }
+  expect(failing({ ...lenient, ...env })).toEqual(['Production mode', ...names])
 })
 
 /** Without what the tests set for speed. */
