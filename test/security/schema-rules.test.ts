@@ -132,3 +132,19 @@ test('An id is that of one object, whatever asks for it: these types have one, a
   const withId = Object.values(schema.getTypeMap()).filter((type) => isObjectType(type) && 'id' in type.getFields())
   expect(withId.map(({ name }) => name).sort()).toEqual(['AuditEvent', 'Session', 'User'])
 })
+
+test('No mutation takes an account, a role, a permission or a state, nor one for who is signed in another address', () => {
+  const taken = mutations.flatMap(({ name, args }) =>
+    args.flatMap(({ type }) => {
+      const input = getNamedType(type)
+      return isInputObjectType(input) ? Object.keys(input.getFields()).map((field) => ({ name, field })) : []
+    }),
+  )
+  expect(taken.length).toBeGreaterThan(mutations.length)
+  expect(
+    taken.filter(({ field }) => /user_?id|account|role|permission|grant|active|verified|state/i.test(field)),
+  ).toEqual([])
+  const withAddress = taken.filter(({ field }) => /e-?mail/i.test(field)).map(({ name }) => name)
+  expect(PUBLIC).toEqual(expect.arrayContaining(withAddress))
+  expect(withAddress).toContain('register')
+})
