@@ -3,10 +3,12 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { startApp } from '../support/app.js'
+import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
 import { lockDatabase } from '../support/database-lock.js'
-import { MeDocument } from '../support/generated/graphql.js'
+import { LoginDocument, MeDocument, VerifyEmailDocument } from '../support/generated/graphql.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
 
 /** More than go by one statement. */
 const MANY = 2500
@@ -31,6 +33,32 @@ describe('the removal of what has expired', () => {
     expect((await query('SELECT count(*)::int AS count FROM one_time_tokens')).rows).toEqual(rows)
     expect(await ada.call(MeDocument)).toMatchObject({ id: ada.id })
     await app.verify(waiting)
+  })
+
+  test('leaves a lock that is to last for longer than failures are kept', async () => {
+    const app = await startApp({ env: { LOCKOUT_THRESHOLD: '1', LOCKOUT_DURATION: '3d' } })
+    const { email } = await app.newUser()
+    const logIn = (password: string) =>
+      app.anonymous.call(LoginDocument, { input: { identifier: email, password, tokenDelivery: 'BODY' } })
+    expectType(await logIn(NEXT_PASSWORD), 'AccountLockedError')
+    app.clock.advance('2d')
+    expect(await app.operator.purge()).toMatchObject({ loginThrottles: 0 })
+    expectType(await logIn(PASSWORD), 'AccountLockedError')
+    app.clock.advance('3d')
+    expect(await app.operator.purge()).toMatchObject({ loginThrottles: 1 })
+    expectType(await logIn(PASSWORD), 'LoginSuccess')
+  })
+
+  test('leaves the wrong codes that count against one that is still good', async () => {
+    const app = await startApp()
+    const { email } = await app.register()
+    const { code } = proofOf(await app.mail(email, SUBJECTS.verification))
+    const verify = (given: string) => app.anonymous.call(VerifyEmailDocument, { input: { email, code: given } })
+    const wrong = code === '123456' ? '654321' : '123456'
+    for (let time = 1; time <= 5; time += 1) expectType(await verify(wrong), 'InvalidTokenError')
+    app.clock.advance('23h')
+    await app.operator.purge()
+    expectType(await verify(code), 'InvalidTokenError')
   })
 
   test('goes on where some of it cannot be removed, and tells so at the end', async () => {
