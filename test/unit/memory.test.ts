@@ -98,6 +98,13 @@ test('keys whose window has passed are forgotten, and the number of keys is boun
   expect(store.size()).toBe(2000)
 })
 
+test('past the bound the key goes that was used least recently, not the one that was used first', async () => {
+  const store = createMemoryRateLimitStore(() => 0, 2)
+  const call = async (key: string) => (await store.consume([{ key, max: 2, windowMs: 1000 }])).isAllowed
+  for (const key of ['busy', 'idle', 'busy', 'new']) expect(await call(key)).toBe(true)
+  expect(await call('busy')).toBe(false)
+})
+
 test('a message reaches every listener of its channel once, and none that has ended', () => {
   const errors: unknown[] = []
   const bus = createMemoryBus({ error: (fields) => errors.push(fields) })
@@ -114,4 +121,15 @@ test('a message reaches every listener of its channel once, and none that has en
   bus.publish('a', '2')
   expect(heard).toEqual(['first 1', 'second 1', 'second 2'])
   expect(errors).toHaveLength(2)
+})
+
+test('who ends twice ends nobody who has come since', () => {
+  const bus = createMemoryBus({ error: () => {} })
+  const heard: string[] = []
+  const end = bus.subscribe('a', () => {})
+  end()
+  bus.subscribe('a', (message) => heard.push(message))
+  end()
+  bus.publish('a', '1')
+  expect(heard).toEqual(['1'])
 })
