@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { linkSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { afterEach, expect, it, vi } from 'vitest'
 import { runningPostgresUrl, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
@@ -31,6 +32,7 @@ it.runIf(process.getuid?.() === 0)('Root gives away no file elsewhere by a link 
 it.each([
   ['a symbolic link to it', symlinkSync],
   ['another name of it', linkSync],
+  ['a pipe that has no end', (_file: string, path: string) => void execFileSync('mkfifo', [path])],
 ])('Tells whoever answers at the socket of no file elsewhere, by %s', async (_, link) => {
   await start(THROWAWAY_FLAGS)
   const [password, file] = [inDataDir('postgres.password'), inDataDir('file-of-root')]
