@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test, vi } from 'vitest'
+import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createRedisBus } from '../../src/infra/redis-bus.js'
 import { createRedisCache } from '../../src/infra/redis-cache.js'
 import { createRedisRateLimitStore } from '../../src/infra/redis-rate-limits.js'
@@ -83,8 +83,28 @@ describe.skipIf(!hasRedis)('Redis Cluster', () => {
     await vi.waitFor(() => expect(lines.at(-1)).toContain('Redis is reachable again'), WAIT)
   })
 
+  test('nodes that no URL names are told the user and the password of the first one', async () => {
+    const [first] = nodes
+    const everybody = (state: 'on' | 'off') =>
+      Promise.all(nodes.map(({ admin }) => admin.acl('SETUSER', 'default', state)))
+    onTestFinished(async () => void (await everybody('on')))
+    for (const { admin } of nodes) await admin.acl('SETUSER', 'app', 'on', '>p@ss', '~*', '&*', '+@all')
+    await everybody('off')
+    const url = `redis://app:p%40ss@127.0.0.1:${first?.port}`
+    const connection = await connect(url, url)
+    for (let index = 0; index < 20; index += 1) {
+      const write = connection.run(
+        (client) => client.set(`key ${index}`, ''),
+        () => 'fallback',
+        5000,
+      )
+      expect(await write).toBe('OK')
+    }
+  })
+
   test('a node that dies leaves the caller with the fallback, in bounded time', async () => {
     const connection = await connectCluster()
+    const outages = connection.outages()
     await nodes[1]?.kill()
     const elapsed = await timed(async () => {
       for (let index = 0; index < 50; index += 1) {
@@ -95,5 +115,7 @@ describe.skipIf(!hasRedis)('Redis Cluster', () => {
       }
     })
     expect(elapsed).toBeLessThan(5000)
+    // What was written there may be lost.
+    await expect.poll(() => connection.outages(), WAIT).toBeGreaterThan(outages)
   })
 })
