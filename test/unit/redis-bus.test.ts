@@ -34,6 +34,19 @@ describe.skipIf(!hasRedis)('The event bus over Redis', () => {
     await expect.poll(() => subscribers(`${prefix}bus:user`), WAIT).toBe(1)
   })
 
+  test('who ends, also twice, takes the messages of other processes from nobody else', async () => {
+    const prefix = newPrefix()
+    const [first, second] = [await busOf(prefix), await busOf(prefix)]
+    const heard: string[] = []
+    const end = first.subscribe('user', () => {})
+    first.subscribe('user', (message) => heard.push(message))
+    end()
+    end()
+    await expect.poll(() => subscribers(`${prefix}bus:user`), WAIT).toBe(1)
+    second.publish('user', '1')
+    await vi.waitFor(() => expect(heard).toEqual(['1']), WAIT)
+  })
+
   test('subscriptions survive a restart of the server, and local delivery goes on without it', async () => {
     const prefix = newPrefix()
     const [first, second] = [await busOf(prefix), await busOf(prefix)]
