@@ -133,10 +133,22 @@ describe('migrations', () => {
     )
   })
 
-  it('are refused when one failed under another tool', async () => {
+  it('are refused when one failed under another tool, until that is resolved', async () => {
     await migrate()
     await pool.query(`UPDATE _prisma_migrations SET finished_at = NULL WHERE migration_name = '2_second'`)
     await expect(migrate()).rejects.toThrow('The migration 2_second has failed before')
+    await pool.query(
+      `DROP FUNCTION two; UPDATE _prisma_migrations SET rolled_back_at = now() WHERE finished_at IS NULL`,
+    )
+    expect(await migrate()).toEqual(['2_second'])
+  })
+
+  it('that are all there need no privilege to make tables', async () => {
+    await migrate()
+    const role = `reader_${databases}`
+    await pool.query(`CREATE ROLE ${role} LOGIN PASSWORD 'reader'; GRANT SELECT ON _prisma_migrations TO ${role}`)
+    url = Object.assign(new URL(url), { username: role, password: 'reader' }).href
+    expect(await migrate()).toEqual([])
   })
 
   it('are rolled back with their record when they fail, and can be corrected', async () => {
