@@ -21,6 +21,8 @@ export interface PasswordHasher extends Hashing {
   inPlace<T>(work: (hashing: Hashing) => Promise<T>): Promise<T>
   /** A hash that no password fits, with today's parameters: checking it takes as long as checking a real one. */
   readonly unusable: string
+  /** How many places may be taken for what happens one after the other: the rest is for everybody else. */
+  readonly share: number
   /** True when the hash was made with other parameters than today's. */
   needsRehash(hash: string): boolean
 }

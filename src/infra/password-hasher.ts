@@ -65,6 +65,7 @@ export function createPasswordHasher({
   return {
     hash: (password) => pool.inPlace(() => hashing.hash(password)),
     verify: (encoded, password) => pool.inPlace(() => hashing.verify(encoded, password)),
+    share: pool.share,
     inPlace: (work) => pool.inPlace(() => work(hashing)),
     unusable: unusableHash(parameters),
     needsRehash: (encoded) => {

@@ -104,7 +104,7 @@ type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' |
 
 export function createLogin(deps: Deps) {
   const { db, clock, audit, sessions, refresh, accessTokens, throttle, devices, mails, hasher } = deps
-  const inTurn = createTurns()
+  const inTurn = createTurns(hasher.share)
 
   async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
     const key = normalizeIdentifier(identifier)

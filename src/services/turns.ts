@@ -1,17 +1,26 @@
-/** What has the same key happens one after the other, in this process; what fails keeps nothing else from its turn. */
-export function createTurns() {
-  const last = new Map<string, Promise<unknown>>()
+import { ServiceUnavailableError } from '../errors.js'
+
+/**
+ * What has the same key happens one after the other, in this process; what fails keeps nothing else from its turn. Past `most`
+ * at once, ServiceUnavailableError.
+ */
+export function createTurns(most = Number.POSITIVE_INFINITY) {
+  const lines = new Map<string, { last: Promise<unknown>; length: number }>()
 
   /** `hasWaited`: others had their turn meanwhile, so that what was known before may not be true any more. */
   return async <T>(key: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> => {
-    const before = last.get(key)
-    const turn = before ? before.then(() => work(true)) : work(false)
-    const done = turn.catch(() => {})
-    last.set(key, done)
+    const before = lines.get(key)
+    if (before && before.length >= most) throw new ServiceUnavailableError()
+    const turn = before ? before.last.then(() => work(true)) : work(false)
+    const line = before ?? { last: turn, length: 0 }
+    line.last = turn.catch(() => {})
+    line.length += 1
+    lines.set(key, line)
     try {
       return await turn
     } finally {
-      if (last.get(key) === done) last.delete(key)
+      line.length -= 1
+      if (line.length === 0) lines.delete(key)
     }
   }
 }

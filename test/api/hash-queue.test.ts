@@ -91,6 +91,27 @@ describe('past HASH_QUEUE_LENGTH', () => {
   })
 })
 
+test('those who wait for one another at one account leave places to everybody else', async () => {
+  const places = availableParallelism() + 6
+  const app = await startApp({ env: { HASH_QUEUE_LENGTH: '6' } })
+  const { anonymous } = app
+  const [ada, grace] = [await app.newUser(), await app.newUser()]
+  const lock = await lockDatabase(app.installation, `SELECT FROM users WHERE id = '${ada.id}' FOR UPDATE`)
+  const refused: unknown[] = []
+  const crowd = Array.from({ length: places }, async () => {
+    const answer = await anonymous.post(loginOf(ada.email, ada.password))
+    if (answer.status === 503) refused.push(answer.errors[0]?.extensions.code)
+    return answer
+  })
+  const kept = Math.ceil(places / 4)
+  await eventually(() => refused).toEqual(Array(places - kept).fill('SERVICE_UNAVAILABLE'))
+  expect((await grace.logIn()).id).toBe(grace.id)
+  await lock.release()
+  const answers = await Promise.all(crowd)
+  expect(answers.filter(({ status }) => status === 200)).toHaveLength(kept)
+  expect((await ada.logIn()).id).toBe(ada.id)
+})
+
 test('500 logins at once are all answered, in bounded memory, and the server is as before', async () => {
   const cost = { PASSWORD_HASH_MEMORY_KIB: '8192', PASSWORD_HASH_ITERATIONS: '1' }
   const app = await startApp({ env: { ...cost, HASH_QUEUE_LENGTH: '20', LOCKOUT_THRESHOLD: '1000' } })
