@@ -89,8 +89,12 @@ export function createPasswordPolicy(settings: PasswordPolicySettings, { hasher,
   }
 
   async function isReused(password: string, history: readonly string[]): Promise<boolean> {
-    const matches = await Promise.all(history.map((hash) => hasher.verify(hash, password)))
-    return matches.includes(true)
+    if (history.length === 0) return false
+    // In one place: they may be more than there are.
+    return hasher.inPlace(async ({ verify }) => {
+      for (const hash of history) if (await verify(hash, password)) return true
+      return false
+    })
   }
 
   return {

@@ -3,9 +3,10 @@ import argon2 from 'argon2'
 import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp, type TestApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
-import { RequestPasswordResetDocument } from '../support/generated/graphql.js'
+import { ChangePasswordDocument, RequestPasswordResetDocument } from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import { metric } from '../support/metrics.js'
 import type { User } from '../support/user.js'
@@ -17,12 +18,17 @@ const NOBODY = loginOf('nobody@example.com', 'whatever it is')
 const DENIED = { login: { __typename: 'InvalidCredentialsError' } }
 const MEBIBYTE = 1024 * 1024
 
-/** Gives the account a hash that takes seconds: its parameters are what the check of a password costs. */
-async function makeSlow({ installation }: TestApp, { id, password }: User): Promise<void> {
-  const hash = await argon2.hash(password, { memoryCost: 65_536, timeCost: 15, parallelism: 1 })
+/** Carries a statement out, with the hash and the id of the account as its values. */
+async function store({ installation }: TestApp, statement: string, hash: string, { id }: User): Promise<void> {
   const database = new pg.Client(installation.databaseUrl)
   await database.connect()
-  await database.query('UPDATE users SET password_hash = $1 WHERE id = $2', [hash, id]).finally(() => database.end())
+  await database.query(statement, [hash, id]).finally(() => database.end())
+}
+
+/** Gives the account a hash that takes seconds: its parameters are what the check of a password costs. */
+async function makeSlow(app: TestApp, user: User): Promise<void> {
+  const hash = await argon2.hash(user.password, { memoryCost: 65_536, timeCost: 15, parallelism: 1 })
+  await store(app, 'UPDATE users SET password_hash = $1 WHERE id = $2', hash, user)
 }
 
 /** Sends the form of the page to which the link of a mail leads. */
@@ -110,6 +116,24 @@ test('those who wait for one another at one account leave places to everybody el
   const answers = await Promise.all(crowd)
   expect(answers.filter(({ status }) => status === 200)).toHaveLength(kept)
   expect((await ada.logIn()).id).toBe(ada.id)
+})
+
+test('a password is changed, though the earlier ones that it is compared with are more than there are places', async () => {
+  const app = await startApp({ env: { HASH_QUEUE_LENGTH: '1', PASSWORD_HISTORY: '50' } })
+  const ada = await app.newUser()
+  const earlier = Array.from({ length: availableParallelism() + 2 }, (_, index) => `${NEXT_PASSWORD} ${index}`)
+  for (const password of earlier) {
+    const hash = await argon2.hash(password, { memoryCost: 1024, timeCost: 1, parallelism: 1 })
+    await store(app, 'INSERT INTO password_history VALUES (gen_random_uuid(), $2, $1, now())', hash, ada)
+  }
+  const change = async (newPassword = NEXT_PASSWORD) => {
+    const { data } = await ada.execute(ChangePasswordDocument, {
+      input: { currentPassword: ada.password, newPassword },
+    })
+    return data.changePassword
+  }
+  expect(await change(earlier[0])).toMatchObject({ violations: [{ rule: 'REUSED' }] })
+  expectType(await change(), 'ChangePasswordSuccess')
 })
 
 test('500 logins at once are all answered, in bounded memory, and the server is as before', async () => {
