@@ -12,15 +12,20 @@ const TOKEN = /^[A-Za-z0-9_-]{67}$/
 
 const tagOf = (key: Buffer, message: string, bytes: number): Buffer => hmac(key, message).subarray(0, bytes)
 
+const handleOf = (key: Buffer, named: Buffer): string =>
+  Buffer.concat([named, tagOf(key, named.toString('base64url'), TAG_BYTES)]).toString('base64url')
+
 /** The first token of a new family. */
 export function firstRefreshToken(key: Buffer, userId: string): string {
   const named = Buffer.concat([randomBytes(RANDOM_BYTES), tagOf(key, `user:${userId}`, OWNER_BYTES)])
-  const tag = tagOf(key, named.toString('base64url'), TAG_BYTES)
-  return Buffer.concat([named, tag]).toString('base64url') + randomToken()
+  return handleOf(key, named) + randomToken()
 }
 
-/** The next token of the family. */
-export const successorOf = (token: string): string => token.slice(0, FAMILY_CHARACTERS) + randomToken()
+/** The next token of the family; its handle has the tag of this key, since that of an earlier one goes with it. */
+export function successorOf(key: Buffer, token: string): string {
+  const handle = Buffer.from(token.slice(0, FAMILY_CHARACTERS), 'base64url')
+  return handleOf(key, handle.subarray(0, RANDOM_BYTES + OWNER_BYTES)) + randomToken()
+}
 
 export const isRefreshTokenShaped = (token: string): boolean => TOKEN.test(token)
 

@@ -127,7 +127,10 @@ export function createServices(deps: ServiceDeps) {
   const throttle = createThrottle({ clock, audit, mailRequests, keys: keys('throttle'), ...config.lockout })
   const devices = createDevices({ clock, keys: keys('device') })
   const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
-  const refresh = createRefresh({ db, clock, audit, records, sessions, accessTokens, mails, rotations, graceMs })
+  const refresh = createRefresh({
+    ...{ db, clock, audit, records, sessions, accessTokens, mails, rotations, graceMs },
+    keys: families,
+  })
   const login = createLogin({
     db,
     clock,

@@ -1,3 +1,4 @@
+import type { KeyRing } from '../crypto/key-ring.js'
 import { isRefreshTokenShaped, openSuccessor, sealSuccessor, successorOf } from '../crypto/refresh-tokens.js'
 import { sha256 } from '../crypto/secrets.js'
 import { InvalidRefreshTokenError, type RefreshFailure } from '../errors.js'
@@ -22,6 +23,8 @@ interface Deps {
   accessTokens: AccessTokens
   mails: Mails
   rotations: Rotations
+  /** Of the families of tokens. */
+  keys: KeyRing
   graceMs: number
 }
 
@@ -47,7 +50,7 @@ interface StoredToken {
 
 /** Rotation of refresh tokens with detection of reuse (RFC 9700 section 4.14.2). */
 export function createRefresh(deps: Deps) {
-  const { db, clock, audit, records, sessions, accessTokens, mails, rotations, graceMs } = deps
+  const { db, clock, audit, records, sessions, accessTokens, mails, rotations, keys, graceMs } = deps
 
   async function rotate(client: Client, token: string, successor: string): Promise<Refreshed | null> {
     await accessTokens.assertSigner()
@@ -141,7 +144,7 @@ export function createRefresh(deps: Deps) {
     async refresh(client: Client, token: string | null): Promise<Refreshed> {
       if (!token) return refuse(client, 'MISSING')
       if (!isRefreshTokenShaped(token)) return refuse(client, 'INVALID')
-      const successor = successorOf(token)
+      const successor = successorOf(keys.current, token)
       return (await rotate(client, token, successor)) ?? explain(client, token, successor)
     },
 

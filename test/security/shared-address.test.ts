@@ -51,6 +51,18 @@ describe('who shares an address with others that have used up its calls', () => 
     expect(await ada.sessions()).toHaveLength(1)
   })
 
+  test('still renews a session that began under a SECRET_KEY which is gone by now', async () => {
+    const [ada, address] = [await app.newUser(), newAddress()]
+    const SECRET_KEY = 'the-secret-key-that-comes-after-that-of-the-tests'
+    const HS256 = { JWT_ALGORITHM: 'HS256', JWT_SIGNING_KEY: 'a-key-for-tokens-that-needs-no-secret-key' }
+    const both = await startApp({ env: { ...HS256, SECRET_KEY: `${SECRET_KEY},${OUR_KEY}` }, beside: app })
+    const { authentication } = expectType(await renew(both, address, ada.refreshToken), 'RefreshSuccess')
+    const server = await startApp({ env: { ...THREE_CALLS, ...HS256, SECRET_KEY }, beside: app })
+    for (let call = 0; call < 3; call += 1) await renew(server, address, 'made up')
+    expect(await refusalOf(server, address, 'made up')).toMatchObject(refused)
+    expectType(await renew(server, address, authentication.refreshToken ?? ''), 'RefreshSuccess')
+  })
+
   test('gains nothing by tokens of families that never were', async () => {
     const [ada, address] = [await app.newUser(), newAddress()]
     const server = await startApp({ env: THREE_CALLS, beside: app })
