@@ -28,11 +28,14 @@ function describeRefusal(error: Error): Error {
   return new Error(`The mail could not be sent: ${[code, command, status, why].filter(Boolean).join(', ')}`)
 }
 
+/** Less than the job queue waits for a mail, so that its log tells of it. */
+const PATIENCE_MS = 45_000
+
 /**
- * Sends through the SMTP server of the URL, over a small pool of connections. Rejects when the server refuses the message
- * or does not answer within 10 s, and for a malformed recipient.
+ * Sends through the SMTP server of the URL, over a small pool of connections. Rejects when the server refuses the message,
+ * does not answer within 10 s, or has not come to an end of its answers in time; and for a malformed recipient.
  */
-export function createSmtpMailer(smtpUrl: string, from: string): Mailer & { close(): void } {
+export function createSmtpMailer(smtpUrl: string, from: string, patienceMs = PATIENCE_MS): Mailer & { close(): void } {
   const transport = createTransport({
     url: smtpUrl,
     pool: true,
@@ -50,8 +53,10 @@ export function createSmtpMailer(smtpUrl: string, from: string): Mailer & { clos
       assertAddress(to)
       // The same for every try of a job, so that a mail which was accepted twice can be recognised.
       const messageId = `<${id}@portcullis>`
+      // Else a server that goes on with the same answer, a line at a time, has the connection for ever.
+      const signal = AbortSignal.timeout(patienceMs)
       await transport
-        .sendMail({ from: sender, to: { name: '', address: to }, subject, text, html, messageId })
+        .sendMail({ from: sender, to: { name: '', address: to }, subject, text, html, messageId, signal })
         .catch((error) => {
           throw describeRefusal(error)
         })

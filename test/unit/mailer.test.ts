@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { inspect } from 'node:util'
 import { SMTPServer } from 'smtp-server'
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
@@ -138,6 +138,29 @@ test.each([
   },
   20_000,
 )
+
+test('a server that comes to no end of its answers has no connection for ever', async () => {
+  let connections = 0
+  const front = createServer((socket) => {
+    connections += 1
+    // As many as there are in the pool.
+    if (connections > 5) return void socket.pipe(connect(Number(new URL(url).port), '127.0.0.1')).pipe(socket)
+    socket.write('220 hello\r\n')
+    const lines = setInterval(() => socket.write('250-and\r\n'), 10)
+    socket.on('error', () => {}).once('close', () => clearInterval(lines))
+  }).listen(0, '127.0.0.1')
+  await once(front, 'listening')
+  const { port } = front.address() as AddressInfo
+  const mailer = createSmtpMailer(`smtp://127.0.0.1:${port}`, 'no-reply@example.com', 2000)
+  onTestFinished(() => {
+    mailer.close()
+    front.close()
+  })
+  const tries = await Promise.allSettled(Array.from({ length: 5 }, () => mailer.send(message, ID)))
+  for (const one of tries) expect(one).toMatchObject({ reason: { message: 'The mail could not be sent: EABORT' } })
+  await mailer.send(message, ID)
+  expect(received).toHaveLength(1)
+})
 
 test('a mail is sent again under the same name, by which its copy can be recognised', async () => {
   const mailer = createSmtpMailer(url, 'no-reply@example.com')
