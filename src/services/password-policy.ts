@@ -1,6 +1,7 @@
 import { sha1Hex } from '../crypto/secrets.js'
 import type { PasswordRule, PasswordViolation } from '../errors.js'
 import type { BreachChecker, PasswordEstimator, PasswordHasher } from '../ports.js'
+import { createTurns } from './turns.js'
 
 type CharacterClass = 'upper' | 'lower' | 'digit' | 'symbol'
 
@@ -33,6 +34,8 @@ export interface Assessment {
 }
 
 const BREACH_TIMEOUT_MS = 2000
+/** So many may wait who only ask. */
+const MAX_QUESTIONS = 100
 /** What stands in a name's way of being guessed has at least this many characters. */
 const MIN_CONTEXT_WORD = 4
 
@@ -67,9 +70,13 @@ interface Judges {
 export function createPasswordPolicy(settings: PasswordPolicySettings, { hasher, estimator, breaches }: Judges) {
   const { minLength, maxLength, minScore, requiredClasses } = settings
 
-  async function inspect(password: string, owner: PasswordOwner) {
+  const inTurn = createTurns(MAX_QUESTIONS)
+
+  async function inspect(password: string, owner: PasswordOwner, isQuestion: boolean) {
     const words = contextWords(owner)
-    const { score, isCommon } = await estimator.estimate(password, words)
+    const estimate = () => estimator.estimate(password, words)
+    // A password can be made to take long. No more than one of theirs is ahead of whoever chooses one.
+    const { score, isCommon } = await (isQuestion ? inTurn('', estimate) : estimate())
     const length = [...password].length
     const simple = simplify(password)
     const missing = requiredClasses.filter((name) => !CLASSES[name].pattern.test(password))
@@ -98,9 +105,12 @@ export function createPasswordPolicy(settings: PasswordPolicySettings, { hasher,
   }
 
   return {
-    /** Every rule that the password breaks. The costly checks are left out once a cheap one has failed. */
-    async assess(password: string, owner: PasswordOwner): Promise<Assessment> {
-      const { score, violations } = await inspect(password, owner)
+    /**
+     * Every rule that the password breaks. The costly checks are left out once a cheap one has failed. `isQuestion`: it is
+     * not chosen yet.
+     */
+    async assess(password: string, owner: PasswordOwner, isQuestion = false): Promise<Assessment> {
+      const { score, violations } = await inspect(password, owner, isQuestion)
       if (violations.length > 0) return { score, violations, isBreachKnown: true }
       const [reused, breached] = await Promise.all([
         isReused(password, owner.history ?? []),
