@@ -33,13 +33,13 @@ const ATTEMPTS = 4
 const RETRYABLE = new Set(['40001', '40P01', 'P2034'])
 /** The database is away, overloaded, has no room for more or gives no connection: Prisma's codes, PostgreSQL's, and the socket's. */
 const UNAVAILABLE =
-  /^(P1001|P1002|P1008|P1017|P2024|P2028|08...|25006|57014|57P0.|53...|55P03|ECONN\w+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
+  /^(P1001|P1002|P1008|P1017|P2024|P2028|08...|25006|28...|3D000|57014|57P0.|53...|55P03|ECONN\w+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
 /** It takes no writes: a standby, which a failover has left us with. */
 const READ_ONLY = '25006'
 /** It took too long, by itself or with its transaction, or more than it may. */
 const STATEMENT_ENDED = /^(57014|53200|53400|55P03|P2024|P2028)$/
 const UNAVAILABLE_MESSAGE =
-  /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|can't reach database server|server closed the connection|unable to start a transaction|query read timeout|connect ENOENT/i
+  /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|can't reach database server|server closed the connection|unable to start a transaction|query read timeout|connect ENOENT|not currently accepting connections/i
 
 /** The codes of an error and of what caused it. */
 export function codesOf(error: unknown): string[] {

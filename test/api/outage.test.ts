@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import { randomUUID } from 'node:crypto'
+import { expect, inject, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { spawnCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
@@ -113,6 +114,41 @@ test('Connections to the database that go silent are given up, and others take t
   await eventually(async () => (await askMe()).status).toBe(200)
   await eventually(async () => (await fetch(`${server.url}/health/ready`)).status).toBe(200)
   server.log.hush(/The job queue failed/)
+})
+
+const END_OTHERS = 'SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = $1'
+const [CLOSE, OPEN] = [false, true].map((is) => `ALTER DATABASE "database" ALLOW_CONNECTIONS ${is}`) as [string, string]
+
+test.each([
+  ['takes no connections any more', [CLOSE], [OPEN]],
+  [
+    'has another name now',
+    [CLOSE, 'ALTER DATABASE "database" RENAME TO "database-away"'],
+    ['ALTER DATABASE "database-away" RENAME TO "database"', OPEN],
+  ],
+  ['does not let its role in any more', ['ALTER ROLE "role" NOLOGIN'], ['ALTER ROLE "role" LOGIN']],
+])('A database that %s is away, which is no fault of a request', async (_, [shut, ...further], open) => {
+  const { query } = await openDatabase({ databaseUrl: inject('database').url })
+  const [role, password] = [`test-${randomUUID()}`, 'of this test']
+  onTestFinished(async () => void (await query(`DROP ROLE "${role}"`)))
+  const app = await startApp()
+  const url = new URL(app.installation.databaseUrl)
+  const name = url.pathname.slice(1)
+  const alter = (statement = '') => query(statement.replace(/database(?=["-])/g, name).replace('role', role))
+  await query(`CREATE ROLE "${role}" SUPERUSER LOGIN PASSWORD '${password}'`)
+  const DATABASE_URL = Object.assign(url, { username: role, password }).href
+  const server = await startApp({ env: { DATABASE_URL }, beside: app })
+
+  await alter(shut)
+  await query(END_OTHERS, [name])
+  for (const statement of further) await alter(statement)
+  const login = { input: { identifier: 'nobody@example.com', password: 'whatever it is' } }
+  expect(await server.anonymous.refusal(LoginDocument, login)).toMatchObject({ code: 'SERVICE_UNAVAILABLE' })
+  for (const statement of open) await alter(statement)
+  await eventually(async () => (await server.anonymous.execute(LoginDocument, login)).data?.login?.__typename).toBe(
+    'InvalidCredentialsError',
+  )
+  for (const { log } of [app, server]) log.hush(/The job queue failed/)
 })
 
 test('What waits too long for a lock was not done, and is worth another try', async () => {
