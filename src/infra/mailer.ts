@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createTransport } from 'nodemailer'
 import type { Mailer } from '../ports.js'
 
@@ -62,10 +63,13 @@ export function createSmtpMailer(smtpUrl: string, from: string, patienceMs = PAT
         })
     },
     isReachable: () =>
-      transport.verify().then(
-        () => true,
-        () => false,
-      ),
+      Promise.race([
+        transport.verify().then(
+          () => true,
+          () => false,
+        ),
+        sleep(patienceMs, false, { ref: false }),
+      ]),
     close: () => transport.close(),
   }
 }

@@ -129,12 +129,12 @@ test('Whoever chooses a password does not wait for all who ask about one', async
   const server = await startApp({ env: { RATE_LIMITS: '*=100000/1m' } })
   let answered = 0
   const input = { password: '1!|il71'.repeat(10) }
-  const questions = Array.from({ length: 60 }, async () => {
+  const questions = Array.from({ length: 30 }, async () => {
     await server.anonymous.call(CheckPasswordDocument, { input })
     answered += 1
   })
   await Promise.any(questions)
   expectType(await server.anonymous.call(RegisterDocument, { input: server.newAccount() }), 'RegisterSuccess')
-  expect(answered).toBeLessThan(10)
+  expect(answered).toBeLessThan(8)
   await Promise.all(questions)
 })

@@ -143,8 +143,8 @@ test('a server that comes to no end of its answers has no connection for ever', 
   let connections = 0
   const front = createServer((socket) => {
     connections += 1
-    // As many as there are in the pool.
-    if (connections > 5) return void socket.pipe(connect(Number(new URL(url).port), '127.0.0.1')).pipe(socket)
+    // As many as there are in the pool, and that of who asks whether there is a server.
+    if (connections > 6) return void socket.pipe(connect(Number(new URL(url).port), '127.0.0.1')).pipe(socket)
     socket.write('220 hello\r\n')
     const lines = setInterval(() => socket.write('250-and\r\n'), 10)
     socket.on('error', () => {}).once('close', () => clearInterval(lines))
@@ -156,7 +156,9 @@ test('a server that comes to no end of its answers has no connection for ever', 
     mailer.close()
     front.close()
   })
+  const isReachable = mailer.isReachable()
   const tries = await Promise.allSettled(Array.from({ length: 5 }, () => mailer.send(message, ID)))
+  expect(await isReachable).toBe(false)
   for (const one of tries) expect(one).toMatchObject({ reason: { message: 'The mail could not be sent: EABORT' } })
   await mailer.send(message, ID)
   expect(received).toHaveLength(1)
