@@ -3,7 +3,8 @@ import { fingerprintOf, hmac, isEqual, open, randomToken, seal, sha256 } from '.
 
 // A refresh token is `<family handle><secret>`: a handle that stays the same over the life of a session, so that calls can be
 // counted per session before any look-up, and 256 fresh bits on each rotation. Both are opaque to the client. The handle is
-// random, with keyed tags: of the account, and of the whole, which tells it from what a client has made up.
+// random, with keyed tags: of the account, and of the whole, which tells it from what a client has made up, and is made anew
+// where the key is another one by now.
 const FAMILY_CHARACTERS = 24
 const RANDOM_BYTES = 4
 const OWNER_BYTES = 6
@@ -21,7 +22,7 @@ export function firstRefreshToken(key: Buffer, userId: string): string {
   return handleOf(key, named) + randomToken()
 }
 
-/** The next token of the family; its handle has the tag of this key, since that of an earlier one goes with it. */
+/** The next token of the family, with the tag of this key. */
 export function successorOf(key: Buffer, token: string): string {
   const handle = Buffer.from(token.slice(0, FAMILY_CHARACTERS), 'base64url')
   return handleOf(key, handle.subarray(0, RANDOM_BYTES + OWNER_BYTES)) + randomToken()
