@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { makeServer } from 'graphql-ws'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import type { WebSocket } from 'ws'
 import type { Connections } from '../../src/http/connections.js'
 import { converse } from '../../src/http/socket-conversation.js'
@@ -20,7 +20,12 @@ class SlowSocket extends EventEmitter {
   resume = () => {
     this.isPaused = false
   }
+  /** Of the connection below. */
+  readonly connection = { writableLength: 0, bytesWritten: 0 }
   send = (_text: string, sent: () => void) => void this.unread.push(sent)
+  ping = () => {
+    this.connection.bytesWritten += 2
+  }
   pong = (_data: Buffer, _mask: boolean, sent: () => void) => void this.unread.push(sent)
   close = () => this.terminate()
   terminate = () => {
@@ -32,14 +37,14 @@ class SlowSocket extends EventEmitter {
   }
 }
 
-function begin() {
+function begin(onConnect = () => true) {
   const socket = new SlowSocket()
   const shed: unknown[] = []
   converse(
-    makeServer({ connectionInitWaitTimeout: 0 }),
+    makeServer({ connectionInitWaitTimeout: 0, onConnect }),
     {
       socket: socket as unknown as WebSocket,
-      request: { socket: { writableLength: 0 } } as unknown as IncomingMessage,
+      request: { socket: socket.connection } as unknown as IncomingMessage,
     },
     {
       log: createTestLog(),
@@ -47,9 +52,9 @@ function begin() {
       connections: { shed: (one: unknown) => shed.push(one) } as unknown as Connections,
     },
   )
-  const ask = async (times: number) => {
+  const ask = async (times: number, type = 'ping') => {
     for (let time = 0; time < times; time += 1) {
-      socket.emit('message', Buffer.from('{"type":"ping"}'), false)
+      socket.emit('message', Buffer.from(JSON.stringify({ type })), false)
       // As ws does: others have their turn in between.
       await new Promise(setImmediate)
     }
@@ -72,9 +77,64 @@ test('a client that reads nothing is read no further after a hundred answers, ho
 })
 
 test('pongs of the WebSocket count as well, and are left out where they would only wait', () => {
-  const { socket } = begin()
+  const { socket, shed } = begin()
   for (let time = 0; time < 150; time += 1) socket.emit('ping', Buffer.from('x'))
   expect([socket.unread.length, socket.isPaused]).toEqual([100, true])
+  expect(shed).toHaveLength(150)
+})
+
+test('a client that leaves 64 KB unread is read no further, however few the answers, until there is less', async () => {
+  const { socket, ask } = begin()
+  socket.connection.writableLength = 64 * 1024 - 1
+  await ask(1)
+  expect([socket.unread.length, socket.isPaused]).toEqual([1, false])
+  socket.connection.writableLength += 1
+  await ask(1)
+  expect([socket.unread.length, socket.isPaused]).toEqual([1, true])
+  socket.read()
+  expect(socket.isPaused).toBe(true)
+})
+
+test('nothing is done any more of what waited when the client is gone', async () => {
+  const onConnect = vi.fn(() => true)
+  const { socket, ask } = begin(onConnect)
+  await ask(100)
+  await ask(1, 'connection_init')
+  socket.terminate()
+  socket.read()
+  await new Promise(setImmediate)
+  expect(onConnect).not.toHaveBeenCalled()
+})
+
+function beginWithClock() {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const { socket } = begin()
+  /** Until the next ping. Says whether the connection is still open. */
+  const next = () => {
+    vi.advanceTimersByTime(15_000)
+    return socket.readyState === socket.OPEN
+  }
+  return { socket, next }
+}
+
+test('a client that has not answered a ping when the next one is due is cut off', () => {
+  const { socket, next } = beginWithClock()
+  expect(next()).toBe(true)
+  socket.emit('pong')
+  expect(next()).toBe(true)
+  expect(next()).toBe(false)
+  expect(vi.getTimerCount()).toBe(0)
+})
+
+test('but not while it takes what waits for it, behind which its pongs may stand', () => {
+  const { socket, next } = beginWithClock()
+  socket.connection.writableLength = 1000
+  expect(next()).toBe(true)
+  socket.connection.writableLength = 500
+  expect(next()).toBe(true)
+  socket.connection.writableLength += 2
+  expect(next()).toBe(false)
 })
 
 test('a client of which a thousand messages wait is cut off', async () => {
