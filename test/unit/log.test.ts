@@ -39,6 +39,8 @@ test.each([
   'cookie',
   'set-cookie',
   'clientSecret',
+  'api_key',
+  'apiKey',
   'code',
 ])('%s is never written, at any depth', (name) => {
   const { log, lines } = capture()
@@ -51,9 +53,11 @@ test.each([
 
 test('one-time codes are left out, error codes are not', () => {
   const { log, last } = capture()
-  log.info({ a: { code: '123456' }, b: { code: 'RATE_LIMITED' }, c: { code: '23505' }, d: { code: 4403 } }, 'codes')
+  const [a, e] = [{ code: '123456' }, { code: 123_456 }]
+  log.info({ a, e, b: { code: 'RATE_LIMITED' }, c: { code: '23505' }, d: { code: 4403 } }, 'codes')
   expect(last()).toMatchObject({
     a: { code: '[redacted]' },
+    e: { code: '[redacted]' },
     b: { code: 'RATE_LIMITED' },
     c: { code: '23505' },
     d: { code: 4403 },
@@ -72,6 +76,14 @@ test('of an error only what is known to be safe is written, with its causes', ()
   })
   expect(lines.join()).not.toContain('s3cr3t')
   expect(lines.join()).toContain('log.test.ts')
+})
+
+test('of an error that stands for several, as of a host with two addresses, each is written', () => {
+  const { log, lines, last } = capture()
+  const refused = Object.assign(new Error('connect to redis://:s3cr3t@[::1]:6379 failed'), { code: 'ECONNREFUSED' })
+  log.error({ err: new AggregateError([refused, new Error('and another')]) }, 'failed')
+  expect(last()).toMatchObject({ err: { errors: [{ code: 'ECONNREFUSED' }, { message: 'and another' }] } })
+  expect(lines.join()).not.toContain('s3cr3t')
 })
 
 test('of an argument that Prisma refuses only the name is written, and nothing of the others', async () => {
