@@ -135,6 +135,9 @@ describe('what users have chosen', () => {
     const mail = render('new-device', { ...origin, deviceName: 'a\u202eb\u200bc\u0000d\u2028e' }, ada)
     expect(mail.text).toContain('Device: abc d e\n')
     expect(mail.html).toContain('>abc d e<')
+    // A joiner joins two letters, or it hides something.
+    const joined = render('new-device', { ...origin, deviceName: '1\u200da\u200c2', city: 'b\u200d.c' }, ada)
+    expect(joined.text).toContain('Device: 1a2\nPlace: b.c')
   })
 
   it.each(['ශ්\u200dරීමා', 'نیم\u200cفاصله', '\u{1f469}\u200d\u{1f4bb}', '\u{1f469}\u{1f3fd}\u200d\u{1f4bb}'])(
@@ -156,6 +159,9 @@ describe('what users have chosen', () => {
     'evil.example',
     'http://evil',
     'Call 123456',
+    'Call ١٢٣٤٥٦',
+    'see evil.io',
+    '\\\\evil',
     'Win at evil。example',
     'evil．example',
     'code 123 456',
