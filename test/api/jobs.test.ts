@@ -1,10 +1,11 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { PASSWORD, startApp } from '../support/app.js'
+import { PASSWORD, startApp, type TestApp } from '../support/app.js'
 import { createClient, expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
 import { eventually } from '../support/eventually.js'
-import { RegisterDocument } from '../support/generated/graphql.js'
+import { RegisterDocument, RequestPasswordResetDocument } from '../support/generated/graphql.js'
 import { createInstallation } from '../support/installation.js'
+import { SUBJECTS } from '../support/mailbox.js'
 import { processEnv, START_MS, startProcess } from '../support/server-process.js'
 import { startSmtp } from '../support/smtp.js'
 
@@ -15,11 +16,21 @@ const TRIES = 13
 const MAILS = `
   SELECT name, state, data->>'sealed' AS sealed FROM jobs.job
   WHERE name IN ('send-email', 'send-email.dead') ORDER BY name`
+/** To whoever is the first to end a job of the queue, it is one that has ended. */
+const doneByAnother = (queue: string) => `
+  CREATE SEQUENCE ends;
+  CREATE FUNCTION end_later() RETURNS trigger LANGUAGE plpgsql
+  AS $$ BEGIN IF nextval('ends') = 1 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+  CREATE TRIGGER end_later BEFORE UPDATE ON jobs.job FOR EACH ROW
+  WHEN (NEW.name = '${queue}' AND NEW.state = 'completed') EXECUTE FUNCTION end_later()`
+const ENDS = 'SELECT last_value::int AS ends FROM ends'
 const TRY_NOW = `UPDATE jobs.job SET start_after = now() WHERE state = 'retry'`
 const FOREIGN = 'under a SECRET_KEY that is not configured'
 /** With keys of its own, so that a server starts with any SECRET_KEY. */
 const OWN_KEYS = { JWT_ALGORITHM: 'HS256', JWT_SIGNING_KEY: 'a-key-for-tokens-that-stays-as-it-is-all-along' }
 const SECRET_KEY = 'another-key-than-the-one-that-the-job-was-written-under'
+
+const subjectsOf = async (app: TestApp, email: string) => (await app.mailsTo(email)).map(({ subject }) => subject)
 
 test('A mail that is always refused is not lost: after its last try it is in the queue send-email.dead', async () => {
   const smtp = await startSmtp({ refusals: Number.POSITIVE_INFINITY })
@@ -81,6 +92,71 @@ test('Only mails are kept after their last try: no digest of a password is', asy
   const { query } = await openDatabase(app.installation)
   const { rows } = await query(`SELECT name, dead_letter FROM jobs.queue WHERE dead_letter IS NOT NULL ORDER BY name`)
   expect(rows.map(({ name }) => name)).toEqual(['mail-request', 'send-email'])
+})
+
+test('What a job was about is gone a day after its end, and mails that could not be sent ninety days after', async () => {
+  const app = await startApp()
+  const { query } = await openDatabase(app.installation)
+  const isOurs = `name IN ('send-email', 'mail-request', 'breach-check')`
+  // As an earlier version may have made them.
+  await query(`UPDATE jobs.queue SET deletion_seconds = 604800, heartbeat_seconds = NULL WHERE ${isOurs}`)
+  await startApp({ beside: app })
+  const seconds = `DISTINCT deletion_seconds / 86400 AS days, heartbeat_seconds AS heartbeat`
+  expect((await query(`SELECT ${seconds} FROM jobs.queue WHERE ${isOurs}`)).rows).toEqual([{ days: 1, heartbeat: 10 }])
+  const kept = `SELECT retention_seconds / 86400 AS days FROM jobs.queue WHERE name LIKE '%.dead'`
+  expect((await query(kept)).rows).toEqual([{ days: 90 }, { days: 90 }])
+})
+
+test('What a clock begins: what has expired goes each hour, and the log is signed each minute', async () => {
+  const { query } = await openDatabase((await startApp()).installation)
+  const { rows } = await query('SELECT name, cron FROM jobs.schedule ORDER BY name')
+  expect(rows).toEqual([
+    { name: 'purge-expired', cron: '17 * * * *' },
+    { name: 'rotate-keys', cron: '47 * * * *' },
+    { name: 'sign-audit-log', cron: '* * * * *' },
+  ])
+})
+
+test('What another worker has done meanwhile, which took this one for dead, is not done again', async () => {
+  const app = await startApp()
+  const { query } = await openDatabase(app.installation)
+  const { email } = await app.newUser()
+  await query(doneByAnother('mail-request'))
+  await app.anonymous.call(RequestPasswordResetDocument, { input: { email } })
+  expect(await subjectsOf(app, email)).not.toContain(SUBJECTS.reset)
+  expect((await query(ENDS)).rows).toEqual([{ ends: 2 }])
+})
+
+/** `check` finds out that a password, which was chosen before, is known from a breach. */
+async function startLateChecks() {
+  let isAnswering = false
+  const app = await startApp({ breaches: { isBreached: async () => isAnswering || null } })
+  const { query } = await openDatabase(app.installation)
+  const check = async () => {
+    isAnswering = true
+    await eventually(async () => {
+      await query(TRY_NOW)
+      app.operator.wake('breach-check')
+      return (await query(`SELECT FROM jobs.job WHERE name = 'breach-check' AND state = 'completed'`)).rowCount
+    }, 30_000).toBe(1)
+  }
+  return { app, query, check }
+}
+
+test('Nor is an owner told twice of a breach', async () => {
+  const { app, query, check } = await startLateChecks()
+  const { email } = await app.newUser()
+  await query(doneByAnother('breach-check'))
+  await check()
+  expect(await subjectsOf(app, email)).not.toContain(SUBJECTS.passwordInBreach)
+  expect((await query(ENDS)).rows).toEqual([{ ends: 2 }])
+})
+
+test('Of a password that somebody else may have chosen with an address, nobody there is told', async () => {
+  const { app, check } = await startLateChecks()
+  const { email } = await app.register()
+  await check()
+  expect(await subjectsOf(app, email)).toEqual([SUBJECTS.verification])
 })
 
 test('A mail that is being delivered when SIGTERM comes is delivered, once', async () => {
