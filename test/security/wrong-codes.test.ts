@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { expect, onTestFinished, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
 import {
   RegisterDocument,
   RequestPasswordResetDocument,
@@ -61,4 +62,23 @@ test('Of twenty guesses at once, five are compared with the code, which is dead 
   await Promise.all(others.map((wrong) => FIELDS.verifyEmail.guess(email, wrong)))
   expect((await compared()) - before).toBe(5)
   expect(await FIELDS.verifyEmail.guess(email, code)).toMatchObject({ code: 'INVALID_TOKEN' })
+})
+
+test('The right code is no guess: however many weak passwords come with it, it is good', async () => {
+  const email = 'grace@example.com'
+  await FIELDS.resetPassword.ask(email)
+  const { code } = proofOf(await app.mail(email, SUBJECTS.reset))
+  const choose = (newPassword: string) =>
+    app.anonymous.call(ResetPasswordDocument, { input: { email, code, newPassword } })
+  for (let time = 1; time <= 6; time += 1) expect(await choose('password')).toMatchObject({ code: 'WEAK_PASSWORD' })
+  expectType(await choose(NEXT_PASSWORD), 'ResetPasswordSuccess')
+})
+
+test('The code of a mail ends with the next one of its kind, and not with another', async () => {
+  const open = await startApp({ env: { REQUIRE_VERIFIED_EMAIL: 'false' } })
+  const { email } = await open.register()
+  const { code } = proofOf(await open.mail(email, SUBJECTS.verification))
+  await open.anonymous.call(RequestPasswordResetDocument, { input: { email } })
+  await open.mail(email, SUBJECTS.reset)
+  expectType(await open.anonymous.call(VerifyEmailDocument, { input: { email, code } }), 'VerifyEmailSuccess')
 })
