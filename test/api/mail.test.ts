@@ -1,4 +1,6 @@
-import { expect, test } from 'vitest'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { expect, onTestFinished, test } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
@@ -94,6 +96,19 @@ test('Mails that wait while a new SECRET_KEY comes before the old one are sent, 
   await untilDelivered(after, smtp, 1)
   const code = codeOf(smtp.delivered[0] as Delivery)
   expectType(await after.anonymous.call(VerifyEmailDocument, { input: { email, code } }), 'VerifyEmailSuccess')
+})
+
+test('Whether mail can be sent is told at once, and asked for seldom, though the mail server says nothing', async () => {
+  const connections: Socket[] = []
+  const server = createServer((socket) => void connections.push(socket)).listen(0, '127.0.0.1')
+  onTestFinished(() => void server.close(() => {}))
+  await once(server, 'listening')
+  const app = await startApp({ env: { SMTP_URL: `smtp://127.0.0.1:${(server.address() as AddressInfo).port}` } })
+  for (let time = 1; time <= 2; time += 1) {
+    expect(await (await fetch(`${app.url}/health`)).json()).toMatchObject({ status: 'degraded', mail: 'down' })
+    expect(connections.map(({ readyState }) => readyState)).toEqual(['open'])
+  }
+  for (const socket of connections) socket.destroy()
 })
 
 test('The sandbox of /dev/mailbox is closed when mails are really sent', async () => {
