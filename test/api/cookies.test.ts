@@ -151,6 +151,7 @@ describe('signing out with the cookie', () => {
     const again = await browser.execute(LogoutDocument)
     expect(again.data.logout.__typename).toBe('LogoutSuccess')
     expect(await app.eventsFrom(again)).toEqual([])
+    expect(again.headers.get('clear-site-data')).toBeNull()
   })
 
   test('takes the cookie away also when its session has ended before', async () => {
