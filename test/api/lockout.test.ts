@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { openDatabase } from '../support/database.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { DEVICES } from '../support/devices.js'
 import {
@@ -26,6 +27,10 @@ async function fail(identifier: string, times: number): Promise<string[]> {
   return answers
 }
 
+/** No worker takes what is asked for from now on. */
+const HOLD_REQUESTS = `
+  CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.start_after = now() + interval '1 hour'; RETURN NEW; END $$;
+  CREATE TRIGGER hold BEFORE INSERT ON jobs.job FOR EACH ROW WHEN (NEW.name = 'mail-request') EXECUTE FUNCTION hold()`
 const LOCKING = [...new Array(4).fill('InvalidCredentialsError'), 'AccountLockedError', 'AccountLockedError']
 
 describe('five failures in a row', () => {
@@ -44,6 +49,20 @@ describe('five failures in a row', () => {
     expect(await app.eventsOf(ada, { types: ['LOGIN_FAILED'] })).toHaveLength(7)
     const locked = (await app.mailsTo(ada.email)).filter(({ subject }) => subject === SUBJECTS.locked)
     expect(locked).toHaveLength(1)
+  })
+
+  test('are told with their time, however long the mail about them has waited', async () => {
+    const ada = await app.newUser()
+    clock.advance('2d')
+    const at = clock.now().getTime()
+    const { query } = await openDatabase(app.installation)
+    await query(HOLD_REQUESTS)
+    await fail(ada.email, 5)
+    clock.advance('2d')
+    await query('DROP TRIGGER hold ON jobs.job')
+    await query(`UPDATE jobs.job SET start_after = now() WHERE name = 'mail-request'`)
+    const [, told = ''] = /Time: (.*)/.exec((await app.mail(ada.email, SUBJECTS.locked)).text) ?? []
+    expect(Math.abs(Date.parse(told.replace(/\s+(at )?/g, ' ')) - at)).toBeLessThan(86_400_000)
   })
 
   test('count whatever request id comes with them: the log takes the longest that is kept', async () => {
@@ -145,7 +164,13 @@ describe('a lock', () => {
     await fail(ada.email, 5)
     await app.operator.unlock(ada.email)
     expectType(await guess(ada.email, ada.password), 'LoginSuccess')
-    expect(await app.eventsOf(ada, { types: ['ACCOUNT_UNLOCKED'] })).toHaveLength(1)
+    const lifted = () => app.eventsOf(ada, { types: ['ACCOUNT_UNLOCKED'] })
+    expect(await lifted()).toHaveLength(1)
+    // One that has run out is lifted by nobody.
+    await fail(ada.email, 5)
+    clock.advance('30m')
+    await app.operator.unlock(ada.email)
+    expect(await lifted()).toHaveLength(1)
   })
 })
 
