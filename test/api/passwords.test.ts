@@ -230,10 +230,12 @@ describe('who is signed in and guesses the password', () => {
     expect((await changed.call(MeDocument))?.id).toBe(ada.id)
   })
 
-  test('is not let go on by guessing at the same time', async () => {
+  test('is not let go on by guessing at the same time, and the owner is told once', async () => {
     const ada = await app.newUser()
     const thief = await ada.logIn()
-    await Promise.all(Array.from({ length: 20 }, () => guess(thief)))
+    await Promise.all(Array.from({ length: 25 }, () => guess(thief)))
     expect(await thief.call(MeDocument)).toBeNull()
+    const subjects = (await app.mailsTo(ada.email)).map(({ subject }) => subject)
+    expect(subjects.filter((subject) => subject === SUBJECTS.sessionEnded)).toHaveLength(1)
   })
 })
