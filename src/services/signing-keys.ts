@@ -145,18 +145,17 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
   const current = (tx: Transaction, alg: string = algorithm) =>
     tx.prisma.signingKey.findFirst({ where: { algorithm: alg, retiredAt: null }, orderBy: { createdAt: 'desc' } })
 
-  /** Makes a key that signs where there is none at all. Returns whether there was none. */
-  async function ensure(): Promise<boolean> {
-    if (await current(db)) return false
-    await change(async (tx) => (await current(tx))?.kid ?? create(tx))
-    return true
+  /** Makes a key that signs where there is none at all. */
+  async function ensure(): Promise<void> {
+    if (!(await current(db))) await change(async (tx) => (await current(tx))?.kid ?? create(tx))
   }
 
   /** The newest key that may sign; one is made where there is none at all. `believedMs`: what was known so long ago will do. */
   async function signer(believedMs = BELIEVED_MS): Promise<LoadedKey> {
     await notOlderThan(believedMs)
     const newest = () => loaded.find((key) => !key.isRetired)
-    if (!newest() && (await ensure())) await notOlderThan(0)
+    // Or another process has made one since it was looked for.
+    if (!newest()) await ensure().then(() => notOlderThan(0))
     return newest() ?? Promise.reject(new Error('There is no signing key'))
   }
 

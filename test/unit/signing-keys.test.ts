@@ -3,7 +3,10 @@ import { createKeyRings } from '../../src/crypto/key-ring.js'
 import { createSigningKeys } from '../../src/services/signing-keys.js'
 import { makeKey } from '../../src/services/stored-keys.js'
 
-test('A server that starts while another one makes the first key signs with that one', async () => {
+test.each([
+  ['starts', true],
+  ['goes on, though the one before is gone,', false],
+])('A server that %s while another one makes the first key signs with that one', async (_, isStart) => {
   const keys = createKeyRings(['a-secret-key-of-this-test-that-is-no-secret'])('signing-keys')
   const made = { ...(await makeKey(keys, 'EdDSA', new Date())), retiredAt: null, revokedAt: null }
   let looks = 0
@@ -21,6 +24,6 @@ test('A server that starts while another one makes the first key signs with that
     bus: { publish: () => {}, subscribe: () => () => {} },
     ...{ keys, algorithm: 'EdDSA' as const, hmacKeys: [], tokenLifetimeMs: 900_000, rotationMs: null },
   })
-  await signingKeys.prepare()
+  if (isStart) await signingKeys.prepare()
   expect((await signingKeys.signer()).kid).toBe(made.kid)
 })
