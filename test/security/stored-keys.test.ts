@@ -2,8 +2,9 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { calculateJwkThumbprint, type JWK } from 'jose'
 import { expect, test } from 'vitest'
-import { startApp } from '../support/app.js'
+import { startApp, type TestApp } from '../support/app.js'
 import { openDatabase } from '../support/database.js'
+import { TEST_ENVIRONMENT } from '../support/environment.js'
 import { MeDocument } from '../support/generated/graphql.js'
 
 test('A public key that stands beside ours in the database is never published as ours', async () => {
@@ -40,4 +41,16 @@ test('A private key that is sealed for another name is not used: it opens only w
   await expect(startApp({ beside: app })).rejects.toThrow(
     'another was stored under a SECRET_KEY that is not configured',
   )
+})
+
+test('The clean-up seals keys anew where they lie under an earlier SECRET_KEY, which can be dropped then', async () => {
+  const app = await startApp()
+  const ada = await app.newUser()
+  const next = 'the-secret-key-that-comes-after-that-of-the-tests'
+  const both = await startApp({ env: { SECRET_KEY: `${next},${TEST_ENVIRONMENT.SECRET_KEY}` }, beside: app })
+  await both.operator.purge()
+  const after = await startApp({ env: { SECRET_KEY: next }, beside: app })
+  const keysOf = async ({ url }: TestApp) => (await fetch(`${url}/.well-known/jwks.json`)).json()
+  expect(await keysOf(after)).toEqual(await keysOf(both))
+  expect(await ada.sessions()).toHaveLength(1)
 })
