@@ -190,4 +190,16 @@ describe('where no verification is required', () => {
     await account.release()
     expectType(await verified, 'VerifyEmailSuccess')
   })
+
+  test('two that come for one address at the same time are answered the same: one can be used, the other waits', async () => {
+    const open = await startApp({ env: { REQUIRE_VERIFIED_EMAIL: 'false' } })
+    const input = open.newAccount()
+    const users = await lockDatabase(open.installation, 'LOCK TABLE users IN SHARE MODE')
+    const both = [1, 2].map(() => open.anonymous.call(RegisterDocument, { input }))
+    await users.untilWaiting(2)
+    await users.release()
+    for (const result of await Promise.all(both)) expectType(result, 'RegisterSuccess')
+    const subjects = (await open.mailsTo(input.email)).map(({ subject }) => subject)
+    expect(subjects.sort()).toEqual([SUBJECTS.verification, SUBJECTS.existingAccount].sort())
+  })
 })
