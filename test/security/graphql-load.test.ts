@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
+import { LogoutDocument } from '../support/generated/graphql.js'
 import { STALLED, stallLogins } from '../support/stall.js'
 import { openRawSocket, openSocket, openStream } from '../support/streams.js'
+import type { User } from '../support/user.js'
 
 const ME = '{ me { id } }'
 const ALERTS = 'subscription { securityAlerts(minRiskLevel: LOW) { cursor } }'
@@ -80,6 +82,18 @@ describe('subscriptions', () => {
       return again.received.length
     }).toBe(0)
     expect(second.received).toEqual([])
+  })
+
+  test('give their place back once, though they end and then their response does', async () => {
+    const app = await startApp({ env: { MAX_SUBSCRIPTIONS_PER_ADDRESS: '2' } })
+    const ada = await app.newUser()
+    const other = await ada.logIn()
+    const open = ({ accessToken: token }: User) => openStream(app.url, { token }, ALERTS)
+    const [, ends] = [await open(ada), await open(other)]
+    await other.call(LogoutDocument)
+    await ends.ended
+    expect((await open(ada)).response.status).toBe(200)
+    expect((await (await open(ada)).next()).errors).toMatchObject(tooMany(2))
   })
 
   test('that are refused anyway do not count', async () => {
