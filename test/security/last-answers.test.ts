@@ -53,6 +53,26 @@ test.each([
   expect(failure).toBeNull()
 })
 
+test.each([
+  ['alone', ''],
+  ['behind a request that waits', 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n'],
+])('What is no request ends the connection, and is answered in the midst of no other answer: %s', async (_, before) => {
+  const { accessToken } = await app.newUser()
+  const socket = connect(Number(port), hostname)
+  onTestFinished(() => void socket.destroy())
+  let answer = ''
+  socket.on('data', (chunk) => {
+    answer += chunk.toString()
+  })
+  const body = JSON.stringify({ query: 'subscription { securityAlerts { cursor } }' })
+  const fields = `host: x\r\ncontent-type: application/json\r\naccept: text/event-stream\r\ncontent-length: ${body.length}`
+  socket.write(`POST /graphql HTTP/1.1\r\nauthorization: Bearer ${accessToken}\r\n${fields}\r\n\r\n${body}`)
+  await once(socket, 'data')
+  socket.write(`${before}no request\r\n\r\n`)
+  await once(socket, 'close')
+  expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200'])
+})
+
 test('What comes after a last answer is not read as a request', async () => {
   const socket = connect(Number(port), hostname)
   onTestFinished(() => void socket.destroy())
