@@ -20,6 +20,8 @@ const SCHEMA = 'jobs'
 /** Which a standby answers too. */
 const READING = /^\s*SELECT\b/i
 const POLL_SECONDS = 1
+/** Of jobs that have failed before. Others have 0. */
+const AGAIN = -1
 /** What a clock begins may begin a little later. */
 const CLOCK_POLL_SECONDS = 15
 const PURGE_CRON = '17 * * * *'
@@ -90,7 +92,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
   }
 
   /** A failure is told of before pg-boss hears of it: an operator has to see that no mail goes out. */
-  function reportFailure({ name, id, retryCount, retryLimit }: JobWithMetadata<object>, error: unknown): never {
+  function reportFailure({ name, id, retryCount, retryLimit }: JobWithMetadata<object>, error: unknown): void {
     const fields = { job: id, tries: retryCount + 1 }
     if (retryCount < retryLimit)
       log.warn({ ...fields, reason: String(error) }, `A job of ${name} failed, and will be tried again`)
@@ -99,23 +101,36 @@ export function createJobs({ execute, isOutage, log }: Deps) {
         { ...fields, err: error },
         `A job of ${name} failed for the last time${KEPT.has(name) ? `. It is kept in the queue ${name}.dead` : ''}`,
       )
-    throw error
+  }
+
+  /** Its next try comes after the first ones of others, older as it is. */
+  async function putBehind(job: JobWithMetadata<object>, error: unknown): Promise<void> {
+    await boss.fail(job.name, job, error as object)
+    await boss.update(job.name, undefined, { id: job.id, priority: AGAIN })
   }
 
   async function work<Data extends object>(
     name: Queue,
     count: number,
     handle: (id: string, data: Data) => Promise<void>,
-    pollingIntervalSeconds = POLL_SECONDS,
+    { pollingIntervalSeconds = POLL_SECONDS, minPriority = AGAIN } = {},
   ) {
-    const ids: string[] = []
-    const options = { batchSize: 1, pollingIntervalSeconds, burstWhenBatchFull: true, includeMetadata: true } as const
+    const ids = workers.get(name) ?? []
+    const options = {
+      batchSize: 1,
+      pollingIntervalSeconds,
+      minPriority,
+      burstWhenBatchFull: true,
+      includeMetadata: true,
+    } as const
     const run = async ([job]: JobWithMetadata<Data>[]) => {
       if (!job) return
       try {
         await handle(job.id, job.data)
       } catch (error) {
         reportFailure(job, error)
+        await putBehind(job, error)
+        throw error
       }
     }
     for (let index = 0; index < count; index += 1) {
@@ -128,7 +143,8 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     for (const id of workers.get(queue) ?? []) boss.notifyWorker(id)
   }
 
-  const workByTheClock = (name: Queue, handle: () => Promise<void>) => work(name, 1, handle, CLOCK_POLL_SECONDS)
+  const workByTheClock = (name: Queue, handle: () => Promise<void>) =>
+    work(name, 1, handle, { pollingIntervalSeconds: CLOCK_POLL_SECONDS })
 
   const through = (sql: Sql) => ({
     db: { executeSql: async (text: string, values?: unknown[]) => ({ rows: await sql(text, values ?? []) }) },
@@ -159,9 +175,10 @@ export function createJobs({ execute, isOutage, log }: Deps) {
 
     /** Begins to work. */
     async start(services: Services, mailer: Mailer): Promise<void> {
-      await work<{ sealed: string }>('send-email', 2, (id, { sealed }) =>
-        mailer.send(services.mails.render(sealed), id),
-      )
+      const send = (id: string, { sealed }: { sealed: string }) => mailer.send(services.mails.render(sealed), id)
+      await work('send-email', 2, send)
+      // Those that a mail server is slow to refuse, for their domain say, come again and again: not to these.
+      await work('send-email', 3, send, { minPriority: AGAIN + 1 })
       await work<{ sealed: string }>('mail-request', 2, (id, { sealed }) => services.requestedMails.fulfil(id, sealed))
       await work<BreachCheck>('breach-check', 1, (id, check) =>
         services.breaches.check(byServer(`job-${id}`), id, check),

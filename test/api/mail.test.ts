@@ -56,6 +56,21 @@ test('Registering does not wait for a mail server that is away; the mail comes w
   expect(back.delivered[0]?.to).toEqual([email])
 })
 
+test('Mails to a domain for which the mail server is slow, and that come again, keep no other mail waiting', async () => {
+  const smtp = await startSmtp({ keepsWaiting: /@slow\.example$/ })
+  const app = await startApp({ env: { SMTP_URL: smtp.url, RATE_LIMITS: '*=100000/1m' } })
+  const { query } = await openDatabase(app.installation)
+  for (let index = 0; index < 6; index += 1) await app.register({ email: `ada${index}@slow.example` })
+  await eventually(() => smtp.refused()).toBe(6)
+  await eventually(async () => {
+    await query(TRY_NOW)
+    app.operator.wake('send-email')
+    return smtp.waiting()
+  }).toBe(2)
+  const { email } = await app.register()
+  await eventually(() => smtp.delivered).toMatchObject([{ to: [email], waiting: 2 }])
+})
+
 const WAITING = `SELECT name, state, data::text || coalesce(output::text, '') AS text FROM jobs.job
   WHERE name IN ('mail-request', 'send-email') ORDER BY name`
 
