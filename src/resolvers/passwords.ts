@@ -73,8 +73,8 @@ builder.mutationField('checkPassword', (t) =>
     args: { input: t.arg({ type: CheckPasswordInput, required: true }) },
     isPublic: true,
     errors: { types: [WeakPasswordError] },
-    resolve: async (_root, { input: { password, email, username } }, { services }) => ({
-      score: await services.passwords.check(password, { email: email ?? null, username: username ?? null }),
+    resolve: async (_root, { input: { password, email, username } }, { services, client }) => ({
+      score: await services.passwords.check(client, password, { email: email ?? null, username: username ?? null }),
     }),
   }),
 )

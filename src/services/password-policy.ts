@@ -34,7 +34,7 @@ export interface Assessment {
 }
 
 const BREACH_TIMEOUT_MS = 2000
-/** So many may wait who only ask. */
+/** So many may wait of one address that only ask, and so many addresses. */
 const MAX_QUESTIONS = 100
 /** What stands in a name's way of being guessed has at least this many characters. */
 const MIN_CONTEXT_WORD = 4
@@ -72,11 +72,13 @@ export function createPasswordPolicy(settings: PasswordPolicySettings, { hasher,
 
   const inTurn = createTurns(MAX_QUESTIONS)
 
-  async function inspect(password: string, owner: PasswordOwner, isQuestion: boolean) {
+  async function inspect(password: string, owner: PasswordOwner, askedBy: string | null) {
     const words = contextWords(owner)
     const estimate = () => estimator.estimate(password, words)
-    // A password can be made to take long. No more than one of theirs is ahead of whoever chooses one.
-    const { score, isCommon } = await (isQuestion ? inTurn('', estimate) : estimate())
+    // A password can be made to take long. No more than one question is ahead of whoever chooses one, and of each address no
+    // more than one ahead of the questions of others.
+    const ask = () => inTurn('of all', estimate)
+    const { score, isCommon } = await (askedBy === null ? estimate() : inTurn(`of ${askedBy}`, ask))
     const length = [...password].length
     const simple = simplify(password)
     const missing = requiredClasses.filter((name) => !CLASSES[name].pattern.test(password))
@@ -106,11 +108,11 @@ export function createPasswordPolicy(settings: PasswordPolicySettings, { hasher,
 
   return {
     /**
-     * Every rule that the password breaks. The costly checks are left out once a cheap one has failed. `isQuestion`: it is
-     * not chosen yet.
+     * Every rule that the password breaks. The costly checks are left out once a cheap one has failed. `askedBy`: it is
+     * not chosen yet, and this is the address that asks.
      */
-    async assess(password: string, owner: PasswordOwner, isQuestion = false): Promise<Assessment> {
-      const { score, violations } = await inspect(password, owner, isQuestion)
+    async assess(password: string, owner: PasswordOwner, askedBy: string | null = null): Promise<Assessment> {
+      const { score, violations } = await inspect(password, owner, askedBy)
       if (violations.length > 0) return { score, violations, isBreachKnown: true }
       const [reused, breached] = await Promise.all([
         isReused(password, owner.history ?? []),

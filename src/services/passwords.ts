@@ -152,8 +152,8 @@ export function createPasswords(deps: Deps) {
 
   return {
     /** Scores a candidate. Throws WeakPasswordError with every rule that it breaks. */
-    async check(password: string, owner: PasswordOwner): Promise<number> {
-      const { score, violations } = await policy.assess(password, owner, true)
+    async check({ addressKey }: Client, password: string, owner: PasswordOwner): Promise<number> {
+      const { score, violations } = await policy.assess(password, owner, addressKey)
       if (violations.length > 0) throw new WeakPasswordError(score, violations)
       return score
     },
