@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as letOthers, setTimeout as sleep } from 'node:timers/promises'
 import { RISK_LEVELS } from '../audit-events.js'
 import type { AuditEvent } from '../generated/prisma/client.js'
 import type { EventBus, Log } from '../ports.js'
@@ -152,6 +152,8 @@ export function createFeed({ audit, bus, log }: Deps) {
         for (const event of events) {
           if (signal.aborted) return
           yield event
+          // A client that reads as fast as it can would else have all of a page at once, for each of its subscriptions.
+          await letOthers()
         }
         position = upTo
         await beyond(position, signal)

@@ -18,6 +18,29 @@ async function newestCursor(user: User): Promise<string> {
 }
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
 
+test.each([
+  ['a WebSocket', async (url: string, token: string) => (await openSocket(url, { token })).follow],
+  [
+    'server-sent events',
+    async (url: string, token: string) => (query: string, variables: object) =>
+      openStream(url, { token }, query, variables),
+  ],
+])('Who reads very many events over %s as fast as they come keeps nobody else waiting meanwhile', async (_, open) => {
+  const { url, installation, newUser } = await startApp()
+  const ada = await newUser()
+  const variables = { after: await newestCursor(ada) }
+  const { publish } = await openPublisher(installation)
+  const events = 1000
+  await publish(ada, 1, events)
+  await newestCursor(ada)
+  const follow = await open(url, ada.accessToken)
+  const alerts = await follow('subscription ($after: String) { securityAlerts(after: $after) { cursor } }', variables)
+  await alerts.next()
+  for (let request = 0; request < 3; request += 1) await fetch(`${url}/health/live`)
+  expect(alerts.received.length).toBeLessThan(events / 2)
+  await eventually(() => alerts.received.length).toBe(events)
+})
+
 test('Nothing piles up for who does not read, nobody else waits, and reading on gives every event once and in order', async () => {
   const { url, installation, newUser } = await startApp()
   const ada = await newUser()
