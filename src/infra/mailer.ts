@@ -49,6 +49,20 @@ export function createSmtpMailer(smtpUrl: string, from: string, patienceMs = PAT
     disableUrlAccess: true,
   })
   const sender = parseSender(from)
+  let looking: Promise<boolean> | undefined
+  /** One at a time: what is under way has a connection that nothing here can end. */
+  const look = () => {
+    looking ??= transport
+      .verify()
+      .then(
+        () => true,
+        () => false,
+      )
+      .finally(() => {
+        looking = undefined
+      })
+    return looking
+  }
   return {
     send: async ({ to, subject, text, html }, id) => {
       assertAddress(to)
@@ -62,14 +76,7 @@ export function createSmtpMailer(smtpUrl: string, from: string, patienceMs = PAT
           throw describeRefusal(error)
         })
     },
-    isReachable: () =>
-      Promise.race([
-        transport.verify().then(
-          () => true,
-          () => false,
-        ),
-        sleep(patienceMs, false, { ref: false }),
-      ]),
+    isReachable: () => Promise.race([look(), sleep(patienceMs, false, { ref: false })]),
     close: () => transport.close(),
   }
 }

@@ -159,6 +159,8 @@ test('a server that comes to no end of its answers has no connection for ever', 
   const isReachable = mailer.isReachable()
   const tries = await Promise.allSettled(Array.from({ length: 5 }, () => mailer.send(message, ID)))
   expect(await isReachable).toBe(false)
+  // That look is still under way: another one would take another connection for ever.
+  expect(await mailer.isReachable()).toBe(false)
   for (const one of tries) expect(one).toMatchObject({ reason: { message: 'The mail could not be sent: EABORT' } })
   await mailer.send(message, ID)
   expect(received).toHaveLength(1)
