@@ -20,6 +20,8 @@ const POLL_MS = 500
 /** Events of one burst are announced, sealed and read together. */
 const GATHER_MS = 10
 const PAGE = 500
+/** So many go out, over all subscriptions, before the requests of others have their turn. */
+const IN_ONE_GO = 25
 /** A subscription outlives an outage of the database: it looks again. */
 const RETRY_MS = 500
 /** So many recent events are kept for all subscribers together; who lags behind more reads from the database. */
@@ -135,6 +137,9 @@ export function createFeed({ audit, bus, log }: Deps) {
     return { events, upTo: events.length < PAGE ? upTo : (events.at(-1)?.position ?? upTo) }
   }
 
+  /** How many events all subscriptions have had since others had their turn. */
+  let given = 0
+
   async function* read(filter: AuditFilter, after: bigint, signal: AbortSignal): AsyncGenerator<AuditEvent> {
     subscribers += 1
     try {
@@ -152,8 +157,11 @@ export function createFeed({ audit, bus, log }: Deps) {
         for (const event of events) {
           if (signal.aborted) return
           yield event
-          // A client that reads as fast as it can would else have all of a page at once, for each of its subscriptions.
+          given += 1
+          if (given < IN_ONE_GO) continue
+          // Clients that read as fast as they can would else have all of a page at once, for each of their subscriptions.
           await letOthers()
+          given = 0
         }
         position = upTo
         await beyond(position, signal)
