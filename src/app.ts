@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { shared } from './batches.js'
 import type { Config } from './config.js'
 import { printContract, schema } from './executable-schema.js'
 import { createAdmission } from './http/admission.js'
@@ -112,8 +113,8 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     renderMetrics: metrics.render,
     isClosing: () => isClosing,
     health: {
-      database: db.isReachable,
-      cache: redis?.isReachable ?? null,
+      database: shared(db.isReachable),
+      cache: redis && shared(redis.isReachable),
       jobs: jobs.isRunning,
       mail: mailer.isReachable,
     },

@@ -19,3 +19,14 @@ export function inBatches(size: number) {
   }
   return { cache: false, maxBatchSize: size, batchScheduleFn: schedule }
 }
+
+/** What is asked for while it is being looked at is answered by the same look: those who ask much take no more of it. */
+export function shared<T>(look: () => Promise<T>): () => Promise<T> {
+  let underWay: Promise<T> | undefined
+  return () => {
+    underWay ??= look().finally(() => {
+      underWay = undefined
+    })
+    return underWay
+  }
+}

@@ -8,10 +8,17 @@ import { fingerprintOf, hmac, isEqual, open, randomToken, seal, sha256 } from '.
 const FAMILY_CHARACTERS = 24
 const RANDOM_BYTES = 4
 const OWNER_BYTES = 6
+const NAMED_BYTES = RANDOM_BYTES + OWNER_BYTES
 const TAG_BYTES = 8
 const TOKEN = /^[A-Za-z0-9_-]{67}$/
 
 const tagOf = (key: Buffer, message: string, bytes: number): Buffer => hmac(key, message).subarray(0, bytes)
+
+/** What names the family, and its tag. */
+function partsOf(token: string): [named: Buffer, tag: Buffer] {
+  const handle = Buffer.from(token.slice(0, FAMILY_CHARACTERS), 'base64url')
+  return [handle.subarray(0, NAMED_BYTES), handle.subarray(NAMED_BYTES)]
+}
 
 const handleOf = (key: Buffer, named: Buffer): string =>
   Buffer.concat([named, tagOf(key, named.toString('base64url'), TAG_BYTES)]).toString('base64url')
@@ -23,19 +30,14 @@ export function firstRefreshToken(key: Buffer, userId: string): string {
 }
 
 /** The next token of the family, with the tag of this key. */
-export function successorOf(key: Buffer, token: string): string {
-  const handle = Buffer.from(token.slice(0, FAMILY_CHARACTERS), 'base64url')
-  return handleOf(key, handle.subarray(0, RANDOM_BYTES + OWNER_BYTES)) + randomToken()
-}
+export const successorOf = (key: Buffer, token: string): string => handleOf(key, partsOf(token)[0]) + randomToken()
 
 export const isRefreshTokenShaped = (token: string): boolean => TOKEN.test(token)
 
 /** What names the account of a family of ours, for limits; null for any other. Says nothing of the token itself. */
 export function ownerOf(token: string, keys: readonly Buffer[]): string | null {
   if (!isRefreshTokenShaped(token)) return null
-  const handle = Buffer.from(token.slice(0, FAMILY_CHARACTERS), 'base64url')
-  const named = handle.subarray(0, RANDOM_BYTES + OWNER_BYTES)
-  const tag = handle.subarray(RANDOM_BYTES + OWNER_BYTES)
+  const [named, tag] = partsOf(token)
   const isOurs = keys.some((key) => isEqual(tagOf(key, named.toString('base64url'), TAG_BYTES), tag))
   return isOurs ? named.subarray(RANDOM_BYTES).toString('base64url') : null
 }

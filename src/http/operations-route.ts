@@ -31,17 +31,6 @@ const LOOPBACK = /^(127\.|::1$|::ffff:127\.)/
 
 const up = (isUp: boolean) => (isUp ? 'up' : 'down')
 
-/** What is asked for while it is being looked at is answered by the same look: those who ask much take no more of it. */
-function shared<T>(look: () => Promise<T>): () => Promise<T> {
-  let underWay: Promise<T> | undefined
-  return () => {
-    underWay ??= look().finally(() => {
-      underWay = undefined
-    })
-    return underWay
-  }
-}
-
 /** What operators and orchestrators ask of the server. */
 export function createOperationsRoute(deps: Deps) {
   const { services, clock, health, isClosing, renderMetrics, metricsToken, cronSecret } = deps
@@ -68,11 +57,9 @@ export function createOperationsRoute(deps: Deps) {
       () => true,
       () => false,
     )
-  const isDatabaseReachable = shared(health.database)
-  const isCacheReachable = health.cache && shared(health.cache)
 
   async function report() {
-    const [database, cache, mail] = await Promise.all([isDatabaseReachable(), isCacheReachable?.(), isMailReachable()])
+    const [database, cache, mail] = await Promise.all([health.database(), health.cache?.(), isMailReachable()])
     const jobs = health.jobs()
     const isUsable = database && (await canSign())
     const status = !isUsable ? 'unhealthy' : cache === false || !mail || !jobs ? 'degraded' : 'healthy'
@@ -99,7 +86,7 @@ export function createOperationsRoute(deps: Deps) {
 
     /** Requests can be answered: there is a database, and a key that signs, and the server stays. */
     async ready({ head }: Exchange): Promise<void> {
-      const isReady = !isClosing() && (await isDatabaseReachable()) && (await canSign())
+      const isReady = !isClosing() && (await health.database()) && (await canSign())
       sendJson(head, isReady ? 200 : 503, { status: isReady ? 'ready' : 'not ready' })
     },
 

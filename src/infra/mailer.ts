@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createTransport } from 'nodemailer'
+import { shared } from '../batches.js'
 import type { Mailer } from '../ports.js'
 
 // One plain address: no list, no display name, no line break that could start another header.
@@ -49,20 +50,13 @@ export function createSmtpMailer(smtpUrl: string, from: string, patienceMs = PAT
     disableUrlAccess: true,
   })
   const sender = parseSender(from)
-  let looking: Promise<boolean> | undefined
-  /** One at a time: what is under way has a connection that nothing here can end. */
-  const look = () => {
-    looking ??= transport
-      .verify()
-      .then(
-        () => true,
-        () => false,
-      )
-      .finally(() => {
-        looking = undefined
-      })
-    return looking
-  }
+  // What is under way has a connection that nothing here can end.
+  const look = shared(() =>
+    transport.verify().then(
+      () => true,
+      () => false,
+    ),
+  )
   return {
     send: async ({ to, subject, text, html }, id) => {
       assertAddress(to)

@@ -50,9 +50,10 @@ export function createPasswordHasher({
   queueLength,
   ...parameters
 }: HashingOptions): PasswordHasher & { close(): Promise<void>; depth(): number } {
+  const threads = availableParallelism()
   const pool = createWorkerPool({
     file: './hash-worker.js',
-    threads: availableParallelism(),
+    threads,
     // The first logins after a start come together.
     isEager: true,
     queueLength,
@@ -65,7 +66,8 @@ export function createPasswordHasher({
   return {
     hash: (password) => pool.inPlace(() => hashing.hash(password)),
     verify: (encoded, password) => pool.inPlace(() => hashing.verify(encoded, password)),
-    share: pool.share,
+    // They keep one thread busy, whatever their number.
+    share: Math.ceil((threads + queueLength) / 4),
     inPlace: (work) => pool.inPlace(() => work(hashing)),
     unusable: unusableHash(parameters),
     needsRehash: (encoded) => {

@@ -36,8 +36,6 @@ export function createWorkerPool({ file, threads, isEager, queueLength }: Worker
   let isClosed = false
 
   return {
-    /** So many places may be those of work that waits for one another: of the threads it keeps one busy. */
-    share: Math.ceil(places / 4),
     /** Does work that has one task after the other. Throws ServiceUnavailableError, before any of it, when there is no place. */
     inPlace: async <T>(work: () => Promise<T>): Promise<T> => {
       if (isClosed || places === 0) throw new ServiceUnavailableError()

@@ -28,6 +28,8 @@ const FILL = `
   INSERT INTO audit_inbox (type, occurred_at, success, risk_level, user_id, metadata)
   SELECT 'PROFILE_UPDATED', now(), true, 'HIGH', $1, jsonb_build_object('number', n, 'text', repeat('x', 4000))
   FROM generate_series(1, ${EVENTS}) AS n`
+const END_OTHERS = 'SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = $1'
+const [CLOSE, OPEN] = [false, true].map((is) => `ALTER DATABASE "database" ALLOW_CONNECTIONS ${is}`) as [string, string]
 
 test('A subscription that replays outlives an outage of the database, without a gap', async () => {
   const app = await startApp({ env: ISSUER })
@@ -115,9 +117,6 @@ test('Connections to the database that go silent are given up, and others take t
   await eventually(async () => (await fetch(`${server.url}/health/ready`)).status).toBe(200)
   server.log.hush(/The job queue failed/)
 })
-
-const END_OTHERS = 'SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = $1'
-const [CLOSE, OPEN] = [false, true].map((is) => `ALTER DATABASE "database" ALLOW_CONNECTIONS ${is}`) as [string, string]
 
 test.each([
   ['takes no connections any more', [CLOSE], [OPEN]],
