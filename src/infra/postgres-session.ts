@@ -10,8 +10,8 @@ const RELIED_ON = {
 const NO_TRANSACTION_TIMEOUT = `SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'`
 
 /** For the begin of a connection: as parameters of its start, poolers refuse most of it. */
-export const sessionSettings = (limits: Record<string, number>): string =>
-  Object.entries({ ...RELIED_ON, ...limits })
+export const sessionSettings = (more: Record<string, number | string>): string =>
+  Object.entries({ ...RELIED_ON, ...more })
     .map(([name, value]) => `SET ${name} = '${value}'`)
     .concat(NO_TRANSACTION_TIMEOUT)
     .join('; ')

@@ -19,6 +19,10 @@ const SETTINGS = {
     statement_timeout: STATEMENT_TIMEOUT_MS,
     lock_timeout: LOCK_TIMEOUT_MS,
     idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
+    // Every statement has its index. A table that was small when PostgreSQL last counted would be read whole, row after dead
+    // row, until it counts again; and to compile a plan takes longer than to go through it.
+    enable_seqscan: 'off',
+    jit: 'off',
   }),
   query_timeout: CONNECT_TIMEOUT_MS,
 }

@@ -77,6 +77,27 @@ test('A database whose disk is full is away for whoever writes, and is read from
   expect((await ada.post(JSON.stringify({ query: logOutEverywhere }))).status).toBe(200)
 })
 
+test('A table that is small, or was when PostgreSQL looked, is read by its indexes like any other', async () => {
+  const app = await startApp()
+  let ada = await app.newUser()
+  const { query } = await openDatabase(app.installation)
+  await query('VACUUM ANALYZE sessions, refresh_tokens, users')
+  const scans = async () => {
+    const { rows } = await query(`
+      SELECT sum(seq_scan)::int AS "bySequence", min(idx_scan)::int AS "byIndex" FROM pg_stat_user_tables
+      WHERE relname IN ('sessions', 'refresh_tokens', 'users')`)
+    return rows[0]
+  }
+  const before = await scans()
+  // PostgreSQL counts what a connection did when it has done something more, a second later.
+  const byIndex = async () => {
+    ada = await ada.refreshed()
+    return (await scans()).byIndex
+  }
+  await eventually(byIndex).toBeGreaterThan(before.byIndex + 3)
+  expect((await scans()).bySequence).toBe(before.bySequence)
+})
+
 test('A connection that the database ends while it is handed on ends no process', async () => {
   const installation = await createInstallation()
   onTestFinished(installation.remove)
