@@ -1,4 +1,4 @@
-import { RequestError } from './errors.js'
+import { RequestError, ServiceUnavailableError } from './errors.js'
 import type { PrismaClient } from './generated/prisma/client.js'
 import type { RateLimitVerdict } from './ports.js'
 import type { Client } from './services/client.js'
@@ -79,6 +79,11 @@ export interface Context {
 export function signedIn({ viewer }: Context): Viewer {
   if (!viewer) throw new RequestError('UNAUTHENTICATED', 'Sign in first.')
   return viewer
+}
+
+/** Throws in an operation that was given up: nobody hears of what it would do. */
+export function assertAwaited({ isGivenUp }: Context): void {
+  if (isGivenUp) throw new ServiceUnavailableError()
 }
 
 /** How a transport presents an operation. */

@@ -1,7 +1,9 @@
+import { assertAwaited } from '../context.js'
 import { BadInputError } from '../errors.js'
 import { AuditChain } from '../schema/audit-chain.js'
 import { builder } from '../schema/builder.js'
 import { count } from '../schema/shapes.js'
+import { readInTurn } from './audit-turns.js'
 
 const MAX_EVENTS = 50_000
 
@@ -16,12 +18,15 @@ builder.queryField('auditChain', (t) =>
       after: t.arg.string(),
     },
     authScopes: { signedIn: true, permission: 'audit:read' },
-    resolve: async (_root, { first, after }, { services }) => {
-      await services.audit.seal()
-      const position = after == null ? 0n : services.auditCursors.fromCursor(after)
-      if (position === null || position > (await services.audit.bounds()).head)
-        throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
-      return services.verifyAudit({ from: position + 1n, count: first })
-    },
+    resolve: (_root, { first, after }, context) =>
+      readInTurn(context, async () => {
+        const { services } = context
+        await services.audit.seal()
+        const position = after == null ? 0n : services.auditCursors.fromCursor(after)
+        if (position === null || position > (await services.audit.bounds()).head)
+          throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
+        const onProgress = () => assertAwaited(context)
+        return services.verifyAudit({ from: position + 1n, count: first, onProgress })
+      }),
   }),
 )

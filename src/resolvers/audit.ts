@@ -3,6 +3,7 @@ import { AuditEvent, AuditEventConnection, AuditLogFilter, AuditScope, SecurityO
 import { builder } from '../schema/builder.js'
 import { count, pageArgs } from '../schema/shapes.js'
 import { AccountSummary } from '../schema/users.js'
+import { readInTurn } from './audit-turns.js'
 import { connect } from './connection.js'
 
 builder.prismaObjectFields(AuditEvent, (t) => ({
@@ -27,23 +28,24 @@ builder.queryField('auditLog', (t) =>
     validate: pageArgs,
     authScopes: (_root, { scope }) =>
       scope === 'EVERYONE' ? { signedIn: true, permission: 'audit:read' } : { signedIn: true },
-    resolve: async (_root, { scope, filter, ...args }, context) => {
-      const { services } = context
-      // Whoever asks sees everything that was committed before.
-      await services.audit.seal()
-      const mine = scope === 'MINE' ? { ownerId: signedIn(context).user.id } : {}
-      return connect(args, {
-        ...services.auditCursors,
-        // Newest first: what comes after a cursor has a lower position.
-        load: ({ after, before, limit, isReversed }) =>
-          services.audit.page(
-            { ...filter, ...mine },
-            { before: after, after: before },
-            limit,
-            isReversed ? 'asc' : 'desc',
-          ),
-      })
-    },
+    resolve: (_root, { scope, filter, ...args }, context) =>
+      readInTurn(context, async () => {
+        const { services } = context
+        // Whoever asks sees everything that was committed before.
+        await services.audit.seal()
+        const mine = scope === 'MINE' ? { ownerId: signedIn(context).user.id } : {}
+        return connect(args, {
+          ...services.auditCursors,
+          // Newest first: what comes after a cursor has a lower position.
+          load: ({ after, before, limit, isReversed }) =>
+            services.audit.page(
+              { ...filter, ...mine },
+              { before: after, after: before },
+              limit,
+              isReversed ? 'asc' : 'desc',
+            ),
+        })
+      }),
   }),
 )
 
@@ -53,9 +55,10 @@ builder.queryField('securityOverview', (t) =>
     type: SecurityOverview,
     args: { hours: t.arg.int({ required: true, defaultValue: 24, validate: count(24 * 90) }) },
     authScopes: { signedIn: true, permission: 'audit:read' },
-    resolve: async (_root, { hours }, { services }) => {
-      await services.audit.seal()
-      return services.overview(hours)
-    },
+    resolve: (_root, { hours }, context) =>
+      readInTurn(context, async () => {
+        await context.services.audit.seal()
+        return context.services.overview(hours)
+      }),
   }),
 )

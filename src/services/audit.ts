@@ -6,6 +6,7 @@ import { ERASURE } from './audit-chain.js'
 import { createAuditPages, EVENT_COLUMNS, type EventRow, toEvent } from './audit-pages.js'
 import type { Client } from './client.js'
 import type { Database, Transaction } from './database.js'
+import { createTurns } from './turns.js'
 
 /** One outcome to record. Metadata never holds a secret. */
 export interface AuditEntry {
@@ -58,6 +59,8 @@ const ERASE = `
   ORDER BY type DESC, risk_level DESC, success DESC, position DESC LIMIT 1`
 const KNOWS = 'SELECT FROM audit_events WHERE user_id = $1::uuid LIMIT 1'
 const BATCH = 1000
+/** So much may one viewer ask of the log at once. */
+const MAX_READS = 100
 const RECORD = insertEvents('$1')
 const SEAL = 'SELECT seal_audit_events($1::int) AS sealed'
 
@@ -120,6 +123,8 @@ export function createAudit({ db, clock, onRecorded }: { db: Database; clock: Cl
 
     record,
     seal,
+    /** What a viewer asks of the log: else a hundred things at once would have all connections to the database. */
+    inTurn: createTurns(MAX_READS),
 
     /**
      * Erases what is personal in the events of an account: address, user agent, place and metadata. The chain still

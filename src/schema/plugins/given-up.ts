@@ -1,16 +1,15 @@
 import SchemaBuilder, { BasePlugin, type PothosOutputFieldConfig, type SchemaTypes } from '@pothos/core'
 import type { GraphQLFieldResolver } from 'graphql'
-import type { Context } from '../../context.js'
-import { ServiceUnavailableError } from '../../errors.js'
+import { assertAwaited, type Context } from '../../context.js'
 
 type Resolver<Types extends SchemaTypes> = GraphQLFieldResolver<unknown, Types['Context'], object>
 
-/** Begins no field of an operation that was given up: nobody hears of what it would do. The outermost plugin. */
+/** Begins no field of an operation that was given up. The outermost plugin. */
 class GivenUpPlugin<Types extends SchemaTypes> extends BasePlugin<Types> {
   override wrapArgMappers(resolver: Resolver<Types> | undefined, { kind }: PothosOutputFieldConfig<Types>) {
     if (!resolver || kind === 'Subscription') return resolver
     const wrapped: Resolver<Types> = (parent, args, context, info) => {
-      if ((context as Context).isGivenUp) throw new ServiceUnavailableError()
+      assertAwaited(context as Context)
       return resolver(parent, args, context, info)
     }
     return wrapped
