@@ -1,4 +1,9 @@
+import { Readable } from 'node:stream'
+import type { ReadableStream } from 'node:stream/web'
 import type { BreachChecker } from '../ports.js'
+
+/** An answer has some 40,000. */
+const MAX_CHARACTERS = 1_000_000
 
 /** Lines are `<35 hex digits>:<count>`; a count of 0 is padding, which hides how long the answer really is. */
 function isListed(range: string, suffix: string): boolean {
@@ -8,19 +13,31 @@ function isListed(range: string, suffix: string): boolean {
   })
 }
 
+/** All of the answer. Of its signal fetch itself keeps no hold: it may be collected as garbage, and the answer goes on for ever. */
+async function read({ body }: Response, signal: AbortSignal): Promise<string> {
+  let text = ''
+  if (!body) return text
+  for await (const part of Readable.fromWeb(body as ReadableStream, { encoding: 'utf8', signal })) {
+    text += part
+    if (text.length > MAX_CHARACTERS) throw new Error('The answer is too long')
+  }
+  return text
+}
+
 /** Asks a range service such as `https://api.pwnedpasswords.com/range/`. A null URL turns it off: nothing is breached. */
 export function createBreachChecker(rangeUrl: string | null): BreachChecker {
   if (rangeUrl === null) return { isBreached: async () => false }
   const base = rangeUrl.endsWith('/') ? rangeUrl : `${rangeUrl}/`
   return {
     isBreached: async (sha1, timeoutMs) => {
+      const signal = AbortSignal.timeout(timeoutMs)
       try {
         const response = await fetch(base + sha1.slice(0, 5), {
           headers: { 'Add-Padding': 'true', 'User-Agent': 'portcullis' },
           redirect: 'error',
-          signal: AbortSignal.timeout(timeoutMs),
+          signal,
         })
-        const body = await response.text()
+        const body = await read(response, signal)
         return response.ok ? isListed(body, sha1.slice(5)) : null
       } catch {
         return null

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { createBreachChecker } from '../../src/infra/breach-checker.js'
+import { heldBytes } from '../support/heap.js'
 
 const digest = createHash('sha1').update('correct horse battery staple').digest('hex').toUpperCase()
 const suffix = digest.slice(5)
@@ -60,6 +61,22 @@ test.each([
   answer = (_request, response) => reply(response)
   expect(await createBreachChecker(url).isBreached(digest, 300)).toBeNull()
 })
+
+test('a very long answer is none, and is not read to its end', async () => {
+  const block = Buffer.alloc(1_000_000, `${padding}\r\n`)
+  answer = (_request, response) => {
+    for (let sent = 0; sent < 20; sent += 1) response.write(block)
+    response.end(`\r\n${suffix}:42`)
+  }
+  expect(await createBreachChecker(url).isBreached(digest, 30_000)).toBeNull()
+})
+
+test('an answer that comes to no end is given up, whatever is collected as garbage meanwhile', async () => {
+  answer = (_request, response) => response.write(`${padding}\r\n`)
+  const collecting = setInterval(heldBytes, 20)
+  onTestFinished(() => clearInterval(collecting))
+  expect(await createBreachChecker(url).isBreached(digest, 500)).toBeNull()
+}, 10_000)
 
 test('an unreachable service is no answer', async () => {
   expect(await createBreachChecker('http://127.0.0.1:1/range/').isBreached(digest, 1000)).toBeNull()
