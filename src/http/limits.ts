@@ -25,19 +25,23 @@ export function refuse(message: string): never {
   throw new GraphQLError(message, { extensions: { code: 'QUERY_TOO_COMPLEX', http: { spec: true, status: 400 } } })
 }
 
-/** To merge fields of one name is quadratic work for the validation, at each depth anew; no client repeats that many. */
+/**
+ * To merge fields of one name, or to pair fragments, is quadratic work for the validation, at each depth anew; no client repeats
+ * that many. Each fragment that is there has cost a definition.
+ */
 const MAX_REPETITIONS = 60
 
-/** How many fields have the name of one before them in their selection. */
-function repetitionsIn({ selections }: SelectionSetNode, keys = new Set<string>()): number {
+/** How many fields have the name of one before them in their selection; and how many fragments are spread that are not there. */
+function repetitionsIn({ selections }: SelectionSetNode, fragments: Set<string>, keys = new Set<string>()): number {
   let repetitions = 0
   for (const selection of selections) {
-    if (selection.kind === Kind.INLINE_FRAGMENT) repetitions += repetitionsIn(selection.selectionSet, keys)
+    if (selection.kind === Kind.FRAGMENT_SPREAD && !fragments.has(selection.name.value)) repetitions += 1
+    if (selection.kind === Kind.INLINE_FRAGMENT) repetitions += repetitionsIn(selection.selectionSet, fragments, keys)
     if (selection.kind !== Kind.FIELD) continue
     const key = (selection.alias ?? selection.name).value
     if (keys.has(key)) repetitions += 1
     keys.add(key)
-    if (selection.selectionSet) repetitions += repetitionsIn(selection.selectionSet)
+    if (selection.selectionSet) repetitions += repetitionsIn(selection.selectionSet, fragments)
   }
   return repetitions
 }
@@ -46,12 +50,15 @@ function repetitionsIn({ selections }: SelectionSetNode, keys = new Set<string>(
 const repetitionsRule: ValidationRule = () => ({
   Document({ definitions }) {
     let [inFragments, inOperation] = [0, 0]
+    const fragments = definitions.flatMap((each) => (each.kind === Kind.FRAGMENT_DEFINITION ? each.name.value : []))
+    const names = new Set(fragments)
     for (const definition of definitions) {
-      const repetitions = 'selectionSet' in definition ? repetitionsIn(definition.selectionSet) : 0
+      const repetitions = 'selectionSet' in definition ? repetitionsIn(definition.selectionSet, names) : 0
       if (definition.kind === Kind.FRAGMENT_DEFINITION) inFragments += repetitions
       else inOperation = Math.max(inOperation, repetitions)
     }
-    if (inFragments + inOperation > MAX_REPETITIONS) refuse(`Repeats fields more than ${MAX_REPETITIONS} times.`)
+    if (inFragments + inOperation > MAX_REPETITIONS)
+      refuse(`Repeats fields, or spreads unknown fragments, more than ${MAX_REPETITIONS} times.`)
   },
 })
 

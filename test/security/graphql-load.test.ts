@@ -140,3 +140,25 @@ describe('MAX_IN_FLIGHT', () => {
     expect((await app.anonymous.post(body)).status).toBe(200)
   })
 })
+
+// Each is compared with each, before anything says that none of them is there.
+test('A document that spreads very many fragments which are not there is too complex, on every transport', async () => {
+  const { anonymous, url } = await startApp()
+  const spreads = (count: number) => Array.from({ length: count }, (_, i) => `...F${i}`).join(' ')
+  const few = `{ me { ${spreads(60)} } }`
+  const many = `{ me { ...A } } fragment A on User { id ... { ${spreads(61)} } }`
+  const socket = await openSocket(url)
+  for (const [query, code] of [
+    [few, 'BAD_USER_INPUT'],
+    [many, 'QUERY_TOO_COMPLEX'],
+  ] as const) {
+    const body = JSON.stringify({ query })
+    for (const { errors = [] } of [
+      await anonymous.post(body),
+      await anonymous.post(body, { accept: 'application/json;q=0.9' }),
+      await (await openStream(url, {}, query)).next(),
+      await socket.ask(query),
+    ])
+      expect(errors[0]).toMatchObject({ extensions: { code } })
+  }
+})
