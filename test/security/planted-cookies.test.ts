@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import type { Browser } from '../support/browser.js'
 import { expectType } from '../support/client.js'
-import { LoginDocument, RefreshDocument } from '../support/generated/graphql.js'
+import { CsrfTokenDocument, LoginDocument, RefreshDocument } from '../support/generated/graphql.js'
 
 const FRONTEND = 'https://app.example.com'
 const READER = 'https://reader.example.com'
@@ -20,6 +20,16 @@ describe('a planted cookie', () => {
     // The server's own pages, too, where the lists do not name them.
     for (const origin of [READER, app.url]) {
       expectType(await page.with({ origin }).call(RefreshDocument), 'RefreshSuccess')
+    }
+  })
+
+  test('of the CSRF token, which is none that we have given out, proves nothing and is not handed on', async () => {
+    const ada = await app.newUser()
+    for (const token of ['x'.repeat(43), `${'x'.repeat(58)}.${'x'.repeat(43)}`]) {
+      const cookie = `${COOKIE}=${tokenOf(await ada.openBrowser())}; portcullis_csrf=${token}`
+      const page = app.anonymous.with({ cookie, 'x-csrf-token': token })
+      expect(await page.refusal(RefreshDocument)).toMatchObject({ code: 'CSRF_FAILED', status: 403 })
+      expect(await page.call(CsrfTokenDocument)).not.toBe(token)
     }
   })
 
