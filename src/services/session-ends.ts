@@ -28,7 +28,8 @@ export function createSessionEnds(deps: { bus: EventBus; feed: Feed; records: Re
     }
   })
   feed.onEvent((event) => {
-    const isEnd = event.success && (event.type === 'SESSION_TERMINATED' || event.type === 'LOGGED_OUT')
+    // An attempt that failed names no session.
+    const isEnd = event.type === 'SESSION_TERMINATED' || event.type === 'LOGGED_OUT'
     if (isEnd && event.sessionId) notify(event.sessionId)
   })
 

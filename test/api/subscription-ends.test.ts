@@ -86,6 +86,20 @@ describe('a session that ends closes its connections and ends its streams', () =
   })
 })
 
+test.each<[string, (user: User, other: User) => Promise<unknown>]>([
+  ['by its logout', (user) => user.call(LogoutDocument)],
+  ['by another session', ({ sessionId }, other) => other.call(TerminateSessionDocument, { input: { sessionId } })],
+])('A session that ends %s closes its connection also at a process that no message reaches', async (_, end) => {
+  const env = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example', REDIS_URL: '' }
+  const here = await startApp({ env })
+  const there = await startApp({ env, beside: here })
+  const ada = await here.newUser()
+  const user = await ada.logIn()
+  const socket = await openSocket(there.url, { token: user.accessToken })
+  await end(user, ada)
+  expect(await socket.closing).toMatchObject({ code: 4403 })
+})
+
 test('Who loses a role, or is given another, follows nothing any more that it had opened', async () => {
   const [eve, bob] = [await app.newUser(), await app.newUser()]
   for (const { email } of [eve, bob]) await app.operator.grant(email, 'admin')
