@@ -196,10 +196,11 @@ describe('the pages of the log', () => {
     expect((await ada.refusal(AuditLogDocument, { first: 101 })).code).toBe('BAD_USER_INPUT')
   })
 
-  test('are not found with the cursor of another list', async () => {
+  test('are not found with the cursor of another list, one that was made up, or is written otherwise', async () => {
     const ada = await app.newUser()
+    const { endCursor: own } = await read(ada)
     const { pageInfo } = await ada.call(SessionsDocument)
-    for (const cursor of [pageInfo.endCursor, 'nonsense', '', '1']) {
+    for (const cursor of [pageInfo.endCursor, 'nonsense', '', '1', 'A'.repeat(22), `${own}=`]) {
       for (const [name, variables] of [
         ['after', { after: cursor }],
         ['before', { last: 1, before: cursor }],
