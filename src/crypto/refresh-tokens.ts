@@ -36,7 +36,6 @@ export const isRefreshTokenShaped = (token: string): boolean => TOKEN.test(token
 
 /** What names the account of a family of ours, for limits; null for any other. Says nothing of the token itself. */
 export function ownerOf(token: string, keys: readonly Buffer[]): string | null {
-  if (!isRefreshTokenShaped(token)) return null
   const [named, tag] = partsOf(token)
   const isOurs = keys.some((key) => isEqual(tagOf(key, named.toString('base64url'), TAG_BYTES), tag))
   return isOurs ? named.subarray(RANDOM_BYTES).toString('base64url') : null

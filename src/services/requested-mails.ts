@@ -92,7 +92,7 @@ export function createRequestedMails(deps: Deps) {
       pendingUntil: new Date(now.getTime() + deps.emptyLifetimeMs),
       registeredFrom: plainOriginOf(client, at),
     }
-    const where = { email, emailNormalized, pendingUntil: { not: null }, passwordHistory: { none: {} } }
+    const where = { email, emailNormalized, passwordHistory: { none: {} } }
     const earlier = await prisma.user.findFirst({ where, select: { id: true } })
     if (earlier) {
       const { count } = await prisma.user.updateMany({ where: { id: earlier.id, pendingUntil: { not: null } }, data })
