@@ -49,6 +49,18 @@ describe('the removal of what has expired', () => {
     expectType(await logIn(PASSWORD), 'LoginSuccess')
   })
 
+  test('leaves failures that go on, however long ago they began', async () => {
+    const app = await startApp({ env: { LOCKOUT_THRESHOLD: '3' } })
+    const input = { identifier: (await app.newUser()).email, password: NEXT_PASSWORD }
+    const fail = () => app.anonymous.call(LoginDocument, { input })
+    expectType(await fail(), 'InvalidCredentialsError')
+    app.clock.advance('20h')
+    expectType(await fail(), 'InvalidCredentialsError')
+    app.clock.advance('20h')
+    expect(await app.operator.purge()).toMatchObject({ loginThrottles: 0 })
+    expectType(await fail(), 'AccountLockedError')
+  })
+
   test('leaves the wrong codes that count against one that is still good', async () => {
     const app = await startApp()
     const { email } = await app.register()

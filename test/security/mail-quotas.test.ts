@@ -64,7 +64,8 @@ test.each(FLOODS)(
     expect(last.status).toBe(first.status)
     expect([...last.headers.keys()]).toEqual([...first.headers.keys()])
     const user = expect.objectContaining({ email })
-    const withheld = { success: false, user, metadata: { reason: 'TOO_MANY_MAILS', mail } }
+    const type = mail === 'password-reset' ? 'PASSWORD_RESET_REQUESTED' : 'RATE_LIMIT_EXCEEDED'
+    const withheld = { type, success: false, user, metadata: { reason: 'TOO_MANY_MAILS', mail } }
     const told = (await eventsOf(last)).filter(({ metadata }) => JSON.stringify(metadata).includes('TOO_MANY_MAILS'))
     // Of a lock it has none: where there is no account there is nothing to withhold.
     expect(told).toEqual(mail === 'account-locked' ? [] : [expect.objectContaining(withheld)])
