@@ -1,7 +1,13 @@
 import { describe, expect, test } from 'vitest'
-import { startApp, type TestApp } from '../support/app.js'
+import { NEXT_PASSWORD, startApp, type TestApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
-import { MeDocument, TerminateSessionDocument, UpdateProfileDocument } from '../support/generated/graphql.js'
+import {
+  ChangePasswordDocument,
+  MeDocument,
+  TerminateSessionDocument,
+  UpdateProfileDocument,
+} from '../support/generated/graphql.js'
 import { metric } from '../support/metrics.js'
 import { hasRedis, startRedis } from '../support/redis-server.js'
 import type { User } from '../support/user.js'
@@ -72,6 +78,14 @@ describe.skipIf(!hasRedis)('with Redis', async () => {
       await ada.call(UpdateProfileDocument, { input: { firstName } })
       expect((await elsewhere(ada).call(MeDocument))?.firstName).toBe(firstName)
     }
+  })
+
+  test('a copy of an access token is refused as soon as the password is changed', async () => {
+    const ada = await one.newUser()
+    await eventually(() => statementsOf(one, () => ada.call(MeDocument))).toBe(0)
+    const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+    expectType(await ada.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
+    expect(await elsewhere(ada).call(MeDocument)).toBeNull()
   })
 
   test('no hash and no token is kept in it', async () => {

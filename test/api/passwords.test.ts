@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, PASSWORD, startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { openDatabase } from '../support/database.js'
 import { lockDatabase } from '../support/database-lock.js'
 import {
   ChangePasswordDocument,
@@ -111,6 +112,10 @@ describe('changing the password', () => {
     }
     const ok = 'ChangePasswordSuccess'
     expect(outcomes).toEqual([ok, ok, 'WeakPasswordError', ok, ok])
+    // What counts no longer is not kept.
+    const { query } = await openDatabase(short.installation)
+    const kept = await query('SELECT count(*)::int AS count FROM password_history WHERE user_id = $1', [ada.id])
+    expect(kept.rows).toEqual([{ count: 3 }])
   })
 
   test('twice at the same time succeeds once', async () => {
