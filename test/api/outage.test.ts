@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { expect, inject, onTestFinished, test } from 'vitest'
-import { startApp } from '../support/app.js'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { spawnCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
@@ -9,6 +9,7 @@ import { startDatabaseProxy } from '../support/database-proxy.js'
 import { eventually } from '../support/eventually.js'
 import {
   AuditLogDocument,
+  ChangePasswordDocument,
   ExchangeTokenDocument,
   LoginDocument,
   MeDocument,
@@ -178,6 +179,10 @@ test('An account that is deactivated while its exchange token is taken in opens 
 test('A signing key of another SECRET_KEY does not keep a server from verifying those that it can read', async () => {
   const one = await startApp({ env: ISSUER })
   const ada = await one.newUser()
+  const { email } = await one.register()
+  const { code } = proofOf(await one.mail(email, SUBJECTS.verification))
+  const verified = await one.anonymous.call(VerifyEmailDocument, { input: { email, code } })
+  const exchange = { input: { token: expectType(verified, 'VerifyEmailSuccess').exchangeToken } }
   const SECRET_KEY = 'a-new-key-that-only-the-other-one-has-got'
   await expect(startApp({ env: { ...ISSUER, SECRET_KEY }, beside: one })).rejects.toThrow(
     'was stored under a SECRET_KEY',
@@ -193,14 +198,18 @@ test('A signing key of another SECRET_KEY does not keep a server from verifying 
   for (const refused of [
     await one.anonymous.refusal(LoginDocument, { input: signIn }),
     await one.anonymous.refusal(RefreshDocument, { input: renewal }),
+    await one.anonymous.refusal(ExchangeTokenDocument, exchange),
+    await ada.refusal(ChangePasswordDocument, { input: { currentPassword: ada.password, newPassword: NEXT_PASSWORD } }),
   ]) {
     expect(refused.code).toBe('INTERNAL_SERVER_ERROR')
   }
   expect((await fetch(`${one.url}/health/ready`)).status).toBe(503)
   expect((await fetch(`${two.url}/health/ready`)).status).toBe(200)
   expect((await ada.sessions()).filter(({ isActive }) => isActive)).toHaveLength(1)
+  expectType(await two.anonymous.call(ExchangeTokenDocument, exchange), 'ExchangeTokenSuccess')
   two.clock.advance('5m')
   expectType(await two.anonymous.call(RefreshDocument, { input: renewal }), 'RefreshSuccess')
+  expectType(await two.anonymous.call(LoginDocument, { input: signIn }), 'LoginSuccess')
   one.log.problems.length = 0
 })
 
