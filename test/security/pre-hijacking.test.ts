@@ -190,7 +190,7 @@ describe('an account that can be used before its address is proven', () => {
   )
 
   test('loses them also when the registration of its owner has long expired', async () => {
-    const { email, password } = await open.register({ email: newAddress(), password: MALLORYS })
+    const { email, password } = await open.register({ email: newAddress(), password: MALLORYS, displayName: 'Mallory' })
     const { authentication } = expectType(await logIn(open, { email, password }), 'LoginSuccess')
     await open.register({ email })
     await open.mailsTo(email)
