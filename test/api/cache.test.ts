@@ -4,10 +4,13 @@ import { expectType } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
 import {
   ChangePasswordDocument,
+  LoginDocument,
   MeDocument,
   TerminateSessionDocument,
   UpdateProfileDocument,
+  VerifyEmailDocument,
 } from '../support/generated/graphql.js'
+import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import { metric } from '../support/metrics.js'
 import { hasRedis, startRedis } from '../support/redis-server.js'
 import type { User } from '../support/user.js'
@@ -86,6 +89,19 @@ describe.skipIf(!hasRedis)('with Redis', async () => {
     const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
     expectType(await ada.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
     expect(await elsewhere(ada).call(MeDocument)).toBeNull()
+  })
+
+  test('that an address is verified is seen at once', async () => {
+    const open = await startApp({ env: { ...env, REQUIRE_VERIFIED_EMAIL: 'false' }, beside: one })
+    const { email, password } = await open.register()
+    const input = { identifier: email, password, tokenDelivery: 'BODY' } as const
+    const login = expectType(await open.anonymous.call(LoginDocument, { input }), 'LoginSuccess')
+    const ada = open.anonymous.with({ authorization: `Bearer ${login.authentication.accessToken}` })
+    const { token } = proofOf(await open.mail(email, SUBJECTS.verification))
+    await eventually(() => statementsOf(open, () => ada.call(MeDocument))).toBe(0)
+    expect(await ada.call(MeDocument)).toMatchObject({ emailVerified: false })
+    expectType(await open.anonymous.call(VerifyEmailDocument, { input: { token } }), 'VerifyEmailSuccess')
+    expect(await ada.call(MeDocument)).toMatchObject({ emailVerified: true })
   })
 
   test('no hash and no token is kept in it', async () => {
