@@ -46,10 +46,10 @@ export function createExchange(deps: Deps) {
       }
       const opened =
         found &&
-        user?.isActive &&
+        user &&
         (await db
           .transaction((tx) => open(tx, user, found))
-          // Deactivated meanwhile.
+          // Deactivated.
           .catch((error) => (error instanceof DomainError ? null : Promise.reject(error))))
       if (!opened) {
         await audit.record(db, client, {
