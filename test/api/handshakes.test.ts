@@ -48,6 +48,11 @@ test.each([
   })
 })
 
+test('A handshake is one in whatever case it names what it upgrades to (RFC 6455 section 4.2.1)', async () => {
+  const text = handshake('/graphql', VERSION).replace('upgrade: websocket', 'Upgrade: WebSocket')
+  expect((await headOf(text)).statusLine).toBe('HTTP/1.1 101 Switching Protocols')
+})
+
 test('The id of a handshake is that of the request, when it is a sane one', async () => {
   const { headers } = await headOf(handshake('/graphql', VERSION, 'x-request-id: of-this-test'))
   expect(headers.get('x-request-id')).toBe('of-this-test')

@@ -243,3 +243,7 @@ test('An unknown path is 404, and a known one with another method 405', async ()
   expect(graphql.status).toBe(405)
   expect(graphql.headers.get('allow')).toBe('GET, POST')
 })
+
+test('HEAD is answered as GET is', async () => {
+  expect((await fetch(`${app.url}/health/live`, { method: 'HEAD' })).status).toBe(200)
+})

@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
+import { eventually } from '../support/eventually.js'
 import { RegisterDocument } from '../support/generated/graphql.js'
 import { SUBJECTS } from '../support/mailbox.js'
 import { metric } from '../support/metrics.js'
@@ -75,6 +76,19 @@ test.each(['h2c', 'websocket, h2c', 'foo/2'])(
     expect(await tell(`GET /health/live HTTP/1.1\r\nhost: x\r\n${offer}\r\n`)).toContain('{"status":"live"}')
   },
 )
+
+test('A client that leaves in the midst of its request is no failure of the server', async () => {
+  const socket = connect(Number(port), hostname)
+  socket.write(`${POST}x-request-id: of-who-leaves\r\ncontent-length: 100\r\n\r\n{`, () => socket.destroy())
+  await eventually(() => app.log.lines.filter((line) => line.includes('of-who-leaves'))).toHaveLength(1)
+  expect(app.log.problems).toEqual([])
+})
+
+test('A request for a tunnel is refused, and what comes with it is not read', async () => {
+  const answer = await tell(`CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n${HIDDEN}`)
+  expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 404'])
+  expect(answer.toLowerCase()).toContain('connection: close')
+})
 
 test.each(['multipart/mixed', 'text/event-stream', 'application/json', 'image/png'])(
   'An answer in the form %s says once where it ends',

@@ -9,6 +9,7 @@ const app = await startApp()
 const { hostname, port } = new URL(app.url)
 
 const BODY = 'x'.repeat(300_000)
+const JSON_FIELD = 'content-type: application/json\r\n'
 const LENGTH = `host: x\r\ncontent-length: ${2 * BODY.length}\r\n`
 
 test.each([
@@ -55,7 +56,8 @@ test.each([
 
 test.each([
   ['alone', ''],
-  ['behind a request that waits', 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n'],
+  ['behind an answer that waits', 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n'],
+  ['behind a request that waits', `POST /graphql HTTP/1.1\r\nhost: x\r\n${JSON_FIELD}content-length: 2\r\n\r\n{}`],
 ])('What is no request ends the connection, and is answered in the midst of no other answer: %s', async (_, before) => {
   const { accessToken } = await app.newUser()
   const socket = connect(Number(port), hostname)
