@@ -93,7 +93,7 @@ describe.skipIf(!hasRedis)('with Redis', async () => {
 
   test('that an address is verified is seen at once', async () => {
     const open = await startApp({ env: { ...env, REQUIRE_VERIFIED_EMAIL: 'false' }, beside: one })
-    const { email, password } = await open.register()
+    const { email, password } = await open.register({ email: 'proven@example.com' })
     const input = { identifier: email, password, tokenDelivery: 'BODY' } as const
     const login = expectType(await open.anonymous.call(LoginDocument, { input }), 'LoginSuccess')
     const ada = open.anonymous.with({ authorization: `Bearer ${login.authentication.accessToken}` })
