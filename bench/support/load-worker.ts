@@ -66,7 +66,8 @@ async function run(job: LoadJob): Promise<LoadResult> {
       classify(status, body, latency)
       requests.learn(body)
       due += everyMs
-      const waitMs = everyMs ? due - performance.now() : pauseMs
+      // With jitter, as docs/errors.md asks for: those who are answered together would come back together for ever.
+      const waitMs = everyMs ? due - performance.now() : pauseMs * (0.5 + Math.random())
       if (waitMs > 0) await sleep(waitMs)
     }
   }
