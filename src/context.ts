@@ -83,7 +83,7 @@ export function signedIn({ viewer }: Context): Viewer {
 
 /** Throws in an operation that was given up: nobody hears of what it would do. */
 export function assertAwaited({ isGivenUp }: Context): void {
-  if (isGivenUp) throw new ServiceUnavailableError()
+  if (isGivenUp) throw new ServiceUnavailableError('The operation was given up before')
 }
 
 /** How a transport presents an operation. */

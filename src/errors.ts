@@ -120,9 +120,13 @@ export class BadInputError extends RequestError {
   }
 }
 
-/** A backing service is down, or the server sheds load; nothing was changed. */
+/** A backing service is down, or the server sheds load; nothing was changed. The reason is for the log alone. */
 export class ServiceUnavailableError extends RequestError {
-  constructor() {
+  readonly reason: string
+  constructor(reason: string) {
     super('SERVICE_UNAVAILABLE', 'The service is busy. Try again in a moment.', { retryAfter: 1 })
+    this.reason = reason
+    // Where it was thrown, which GraphQL reads, takes longer to put into words than anything else about a refusal.
+    this.stack = reason
   }
 }

@@ -13,7 +13,7 @@ export interface Admission {
 
 /** Sheds load: past the gate, requests are answered SERVICE_UNAVAILABLE at once. */
 export function createAdmission(gate: Gate, maskError: ErrorMasker): Admission {
-  const refuse = (exchange: Exchange) => sendFailure(exchange, maskError(new ServiceUnavailableError()))
+  const refuse = (exchange: Exchange) => sendFailure(exchange, maskError(new ServiceUnavailableError('MAX_IN_FLIGHT')))
 
   return {
     turnsAway(exchange) {

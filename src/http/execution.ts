@@ -56,7 +56,7 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
       const giveUp = () => {
         context.isGivenUp = true
         context.ticket?.keepFor(work)
-        resolve({ errors: [maskError(new ServiceUnavailableError())] })
+        resolve({ errors: [maskError(new ServiceUnavailableError('OPERATION_TIMEOUT'))] })
       }
       const timer = setTimeout(giveUp, timeoutMs)
       work.then(

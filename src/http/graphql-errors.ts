@@ -1,5 +1,5 @@
 import { type ExecutionResult, GraphQLError, type GraphQLErrorExtensions } from 'graphql'
-import { RequestError } from '../errors.js'
+import { RequestError, ServiceUnavailableError } from '../errors.js'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import { issuesOf } from './issues.js'
@@ -119,7 +119,10 @@ export function stampErrors(
   for (const error of result.errors ?? []) {
     const { path, originalError: err } = error
     const { code } = error.extensions
-    if (code === 'SERVICE_UNAVAILABLE') log.warn({ err, correlationId }, 'A request was turned away')
+    if (code === 'SERVICE_UNAVAILABLE') {
+      const why = err instanceof ServiceUnavailableError ? { reason: err.reason } : { err }
+      log.warn({ ...why, correlationId }, 'A request was turned away')
+    }
     if (SUSPICIOUS.has(String(code))) log.warn({ code, path, correlationId, ipAddress }, 'A request was refused')
     if (code !== 'INTERNAL_SERVER_ERROR') continue
     log.error({ err, correlationId, path }, 'A request failed')

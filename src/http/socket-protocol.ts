@@ -122,7 +122,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
   /** Counts one more operation: of this connection, and of the server. Throws when there are too many. */
   function admit({ operations }: Begun): OpenTicket {
     const shared = inFlight.take()
-    if (!shared) throw new ServiceUnavailableError()
+    if (!shared) throw new ServiceUnavailableError('MAX_IN_FLIGHT')
     const own = operations.take(shared.end)
     if (own) return own
     shared.end()

@@ -34,11 +34,14 @@ export function createWorkerPool({ file, threads, isEager, queueLength }: Worker
   const tasks = new Set<Promise<unknown>>()
   let places = threads + queueLength
   let isClosed = false
+  const refuse = (): never => {
+    throw new ServiceUnavailableError(isClosed ? 'The server stops' : `The queue of ${file} is full`)
+  }
 
   return {
     /** Does work that has one task after the other. Throws ServiceUnavailableError, before any of it, when there is no place. */
     inPlace: async <T>(work: () => Promise<T>): Promise<T> => {
-      if (isClosed || places === 0) throw new ServiceUnavailableError()
+      if (isClosed || places === 0) refuse()
       places -= 1
       try {
         return await work()
@@ -48,7 +51,7 @@ export function createWorkerPool({ file, threads, isEager, queueLength }: Worker
     },
     /** Calls the named export of the file with the task: only for work that has a place. */
     run: async <T>(name: string, task: object): Promise<T> => {
-      if (isClosed) throw new ServiceUnavailableError()
+      if (isClosed) refuse()
       const running: Promise<T> = pool.run(task, { name })
       tasks.add(running)
       try {

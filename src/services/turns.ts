@@ -10,7 +10,7 @@ export function createTurns(most = Number.POSITIVE_INFINITY) {
   /** `hasWaited`: others had their turn meanwhile, so that what was known before may not be true any more. */
   return async <T>(key: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> => {
     const before = lines.get(key)
-    if (before && before.length >= most) throw new ServiceUnavailableError()
+    if (before && before.length >= most) throw new ServiceUnavailableError('Too much of one kind waits for its turn')
     const turn = before ? before.last.then(() => work(true)) : work(false)
     const line = before ?? { last: turn, length: 0 }
     line.last = turn.catch(() => {})

@@ -52,6 +52,12 @@ describe('past HASH_QUEUE_LENGTH', () => {
     await lock.untilWaiting(taken.length)
     // None of them hashes anything yet.
     expect(await anonymous.post(NOBODY)).toMatchObject({ status: 503 })
+    const told = app.log.lines
+      .filter((line) => line.includes('A request was turned away'))
+      .map((line) => JSON.parse(line))
+    expect(told).toMatchObject([{ reason: 'The queue of ./hash-worker.js is full' }])
+    // Where the reason is ours, nobody needs to read where it was thrown.
+    expect(told[0]).not.toHaveProperty('err')
     await lock.release()
     for (const { data } of await Promise.all(taken)) expect(data).toEqual(DENIED)
     expect((await anonymous.post(NOBODY)).data).toEqual(DENIED)
