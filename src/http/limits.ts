@@ -27,7 +27,7 @@ export function refuse(message: string): never {
 
 /**
  * To merge fields of one name, or to pair fragments, is quadratic work for the validation, at each depth anew; no client repeats
- * that many. Each fragment that is there has cost a definition.
+ * that many, or has as many fragments.
  */
 const MAX_REPETITIONS = 60
 
@@ -46,11 +46,12 @@ function repetitionsIn({ selections }: SelectionSetNode, fragments: Set<string>,
   return repetitions
 }
 
-/** Refuses operations that repeat fields over and over, with all the fragments. Goes before anything compares the repetitions. */
+/** Refuses very many fragments, and operations that repeat fields over and over. Goes before anything compares them. */
 const repetitionsRule: ValidationRule = () => ({
   Document({ definitions }) {
     let [inFragments, inOperation] = [0, 0]
     const fragments = definitions.flatMap((each) => (each.kind === Kind.FRAGMENT_DEFINITION ? each.name.value : []))
+    if (fragments.length > MAX_REPETITIONS) refuse(`Has more than ${MAX_REPETITIONS} fragments.`)
     const names = new Set(fragments)
     for (const definition of definitions) {
       const repetitions = 'selectionSet' in definition ? repetitionsIn(definition.selectionSet, names) : 0

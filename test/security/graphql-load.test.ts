@@ -141,16 +141,20 @@ describe('MAX_IN_FLIGHT', () => {
   })
 })
 
-// Each is compared with each, before anything says that none of them is there.
-test('A document that spreads very many fragments which are not there is too complex, on every transport', async () => {
+// Each is compared with each, before anything says that none of them is there, and though each is spread once only.
+test('A document of very many fragments, there or not, is too complex, on every transport', async () => {
   const { anonymous, url } = await startApp()
   const spreads = (count: number) => Array.from({ length: count }, (_, i) => `...F${i}`).join(' ')
-  const few = `{ me { ${spreads(60)} } }`
-  const many = `{ me { ...A } } fragment A on User { id ... { ${spreads(61)} } }`
+  const chain = (count: number) => {
+    const links = Array.from({ length: count - 1 }, (_, i) => `fragment F${i} on User { id ...F${i + 1} }`)
+    return `{ me { ...F0 ...F1 } } ${links.join(' ')} fragment F${count - 1} on User { id wrong }`
+  }
   const socket = await openSocket(url)
   for (const [query, code] of [
-    [few, 'BAD_USER_INPUT'],
-    [many, 'QUERY_TOO_COMPLEX'],
+    [`{ me { ${spreads(60)} } }`, 'BAD_USER_INPUT'],
+    [`{ me { ...A } } fragment A on User { id ... { ${spreads(61)} } }`, 'QUERY_TOO_COMPLEX'],
+    [chain(60), 'BAD_USER_INPUT'],
+    [chain(61), 'QUERY_TOO_COMPLEX'],
   ] as const) {
     const body = JSON.stringify({ query })
     for (const { errors = [] } of [
