@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
+import dns from 'node:dns'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { createBreachChecker } from '../../src/infra/breach-checker.js'
 import { heldBytes } from '../support/heap.js'
 
@@ -84,4 +85,15 @@ test('an unreachable service is no answer', async () => {
 
 test('turned off, nothing is breached', async () => {
   expect(await createBreachChecker(null).isBreached(digest, 1)).toBe(false)
+})
+
+// Nothing ends a look-up that has begun, and those of the database's name would wait behind them.
+test('of a name that no resolver answers, one look-up is under way at a time', async () => {
+  const look = vi.spyOn(dns.promises, 'lookup').mockReturnValue(new Promise<never>(() => {}))
+  // It looks for itself, each time.
+  const asked = vi.spyOn(globalThis, 'fetch')
+  onTestFinished(() => [look, asked].forEach((spy) => void spy.mockRestore()))
+  const { isBreached } = createBreachChecker('http://breaches.example/range/')
+  expect(await Promise.all(Array.from({ length: 5 }, () => isBreached(digest, 50)))).toEqual(Array(5).fill(null))
+  expect([look.mock.calls.length, asked.mock.calls.length]).toEqual([1, 0])
 })
