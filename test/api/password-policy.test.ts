@@ -125,12 +125,13 @@ describe('while the breach service is away', () => {
   })
 })
 
-/** Thirty questions from one address, at once, about a password that takes long. The first of them is answered. */
+/** Sixteen questions from one address, at once, about a password that takes long. The first of them is answered. */
 async function startQuestions() {
-  const server = await startApp({ env: { RATE_LIMITS: '*=100000/1m' } })
+  // The thread that judges gives way to all others: on a busy machine the last question waits for longer than usually allowed.
+  const server = await startApp({ env: { RATE_LIMITS: '*=100000/1m', OPERATION_TIMEOUT: '1h' } })
   let answered = 0
   const input = { password: '1!|il71'.repeat(10) }
-  const questions = Array.from({ length: 30 }, async () => {
+  const questions = Array.from({ length: 16 }, async () => {
     await server.anonymous.call(CheckPasswordDocument, { input })
     answered += 1
   })
