@@ -71,7 +71,7 @@ function redactFields(fields: object, depth = 0): Record<string, unknown> {
 
 function wrap(logger: Logger): Log {
   const at = (level: 'debug' | 'info' | 'warn' | 'error') => (fields: object, message: string) =>
-    logger[level](fields instanceof Error ? { err: fields } : fields, message)
+    logger[level](fields, message)
   return {
     debug: at('debug'),
     info: at('info'),

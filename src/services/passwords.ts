@@ -55,6 +55,7 @@ export function createPasswords(deps: Deps) {
   const { db, clock, audit, accounts, records, sessions, accessTokens, throttle, mails, oneTimeTokens } = deps
   const { mailRequests, policy, newPasswords, hasher, historyLength } = deps
 
+  /** The latest of them is the current one. */
   const historyOf = async (userId: string): Promise<string[]> => {
     const rows = await db.prisma.passwordHistory.findMany({
       where: { userId },
@@ -109,10 +110,7 @@ export function createPasswords(deps: Deps) {
       await countGuess(client, user, session)
       throw new InvalidCredentialsError('The current password is not correct.')
     }
-    const accepted = await newPasswords.accept(next, {
-      ...user,
-      history: [...new Set([changing.passwordHash, ...(await historyOf(user.id))])].slice(0, historyLength),
-    })
+    const accepted = await newPasswords.accept(next, { ...user, history: await historyOf(user.id) })
     await accessTokens.assertSigner()
     const { ended, refreshToken, changed } = await db.transaction(async (tx) => {
       if (!(await replace(tx, changing, accepted))) throw new InvalidCredentialsError()
