@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { startApp } from '../support/app.js'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
-import { LogoutDocument } from '../support/generated/graphql.js'
+import { ChangePasswordDocument, LogoutDocument } from '../support/generated/graphql.js'
 import { STALLED, stallLogins } from '../support/stall.js'
 import { openRawSocket, openSocket, openStream } from '../support/streams.js'
 import type { User } from '../support/user.js'
@@ -33,6 +34,25 @@ describe('an operation that takes longer than OPERATION_TIMEOUT', () => {
     await eventually(async () => (await anonymous.post(body)).data).toMatchObject({
       login: { __typename: expect.anything() },
     })
+  })
+
+  test('changes no password whose new tokens nobody would get', async () => {
+    const env = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example' }
+    const app = await startApp({ env })
+    const ada = await app.newUser()
+    const server = await startApp({ env: { ...env, OPERATION_TIMEOUT: '300ms', MAX_IN_FLIGHT: '1' }, beside: app })
+    const browser = server.anonymous.with({
+      authorization: `Bearer ${ada.accessToken}`,
+      cookie: `portcullis_refresh=${ada.refreshToken}`,
+    })
+    // It asks first whether the cookie is of this session.
+    const lock = await lockDatabase(app.installation, 'LOCK TABLE refresh_tokens IN ACCESS EXCLUSIVE MODE')
+    const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
+    expect(await browser.refusal(ChangePasswordDocument, { input })).toMatchObject({ code: 'SERVICE_UNAVAILABLE' })
+    await lock.release()
+    // There is a place only once that has ended.
+    await eventually(async () => (await server.anonymous.post('{"query":"{__typename}"}')).status).toBe(200)
+    await ada.logIn()
   })
 })
 

@@ -12,19 +12,23 @@ afterEach(() => void vi.useRealTimers())
 /** What is heard of a viewer whose session is due in a second, and whose token expires in ten. */
 function watch(freshSession: () => Promise<SessionRecord | null>, { dueMs = SECOND, tokenMs = 10 * SECOND } = {}) {
   const begun = Date.now()
-  const never = { watch: () => () => {} }
+  const watches = new Set<string>()
+  const on = (id: string) => {
+    watches.add(id)
+    return () => watches.delete(id)
+  }
   const lives = createLives({
     clock: { now: () => new Date() },
     records: { freshSession } as never,
     // Each look finds that there was activity just now.
     sessions: { dueAt: () => new Date(Date.now() + dueMs), endOf: () => null } as never,
-    sessionEnds: never as never,
-    signingKeys: never as never,
+    sessionEnds: { watch: on } as never,
+    signingKeys: { watch: on } as never,
   })
   const viewer = { session: { id: 's' }, tokenExpiresAt: new Date(begun + tokenMs), tokenKid: 'k' } as Viewer
   const heard: string[] = []
   const release = lives.watch(viewer, (end) => heard.push(`${end} after ${Date.now() - begun} ms`))
-  return { heard, release }
+  return { heard, release, kept: () => [...watches, vi.getTimerCount()] }
 }
 
 const session = {} as SessionRecord
@@ -48,9 +52,11 @@ test('For want of a database nothing outlives its token', async () => {
   expect(heard).toEqual(['TOKEN after 10000 ms'])
 })
 
-test('Nothing is heard any more of what was released', async () => {
-  const { heard, release } = watch(async () => null)
+test('Nothing is heard any more of what was released, and nothing kept', async () => {
+  const { heard, release, kept } = watch(async () => null)
+  expect(kept()).toEqual(['s', 'k', 1])
   release()
+  expect(kept()).toEqual([0])
   await vi.advanceTimersByTimeAsync(30 * SECOND)
   expect(heard).toEqual([])
 })

@@ -47,6 +47,14 @@ test('what is logged just before the process ends is written, in order, also if 
   expect(numbersOf(await written)).toEqual(upTo(SOME + 1))
 })
 
+test('a line that is longer than a pipe takes is written in pieces, and whole', async () => {
+  const { child, exited } = run(`log.info({ n: 0 }, '${TEXT}'.repeat(${SOME})); many(1); process.exit(0)`, 'pipe')
+  if (!child.stdout) throw new Error('There is no pipe')
+  const written = text(child.stdout)
+  expect(await exited).toBe(0)
+  expect(numbersOf(await written)).toEqual([0, 0])
+})
+
 test('a reader who pauses keeps the process neither from its work nor from ending, and costs bounded memory', async () => {
   const program = `
     many(1)

@@ -54,7 +54,9 @@ test.each([
 test('one-time codes are left out, error codes are not', () => {
   const { log, last } = capture()
   const [a, e] = [{ code: '123456' }, { code: 123_456 }]
-  log.info({ a, e, b: { code: 'RATE_LIMITED' }, c: { code: '23505' }, d: { code: 4403 } }, 'codes')
+  const err = Object.assign(new Error('It broke'), a)
+  log.info({ a, e, b: { code: 'RATE_LIMITED' }, c: { code: '23505' }, d: { code: 4403 }, err }, 'codes')
+  expect(JSON.stringify(last().err)).not.toContain('123456')
   expect(last()).toMatchObject({
     a: { code: '[redacted]' },
     e: { code: '[redacted]' },
@@ -62,6 +64,26 @@ test('one-time codes are left out, error codes are not', () => {
     c: { code: '23505' },
     d: { code: 4403 },
   })
+})
+
+test('a secret that looks like an error code is a secret', () => {
+  const { log, last } = capture()
+  log.info({ password: 'HUNTER2', token: '23505', cookie: 4403 }, 'fields')
+  expect(last()).toMatchObject({ password: '[redacted]', token: '[redacted]', cookie: '[redacted]' })
+})
+
+test('that there is no secret, or whether there is one, is written; lists stay lists', () => {
+  const { log, last } = capture()
+  const fields = { password: null, hasToken: true, ports: [4000, 4001] }
+  log.info(fields, 'fields')
+  expect(last()).toMatchObject(fields)
+})
+
+test('of a URL that has an at sign in its password nothing of that is written', () => {
+  const { log, lines } = capture()
+  log.info({ reason: 'connect to postgres://app:half@hunter2@db:5432/app failed' }, 'failed')
+  expect(lines.join()).not.toContain('hunter2')
+  expect(lines.join()).toContain('@db:5432/app failed')
 })
 
 test('of an error only what is known to be safe is written, with its causes', () => {

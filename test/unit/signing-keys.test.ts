@@ -3,27 +3,65 @@ import { createKeyRings } from '../../src/crypto/key-ring.js'
 import { createSigningKeys } from '../../src/services/signing-keys.js'
 import { makeKey } from '../../src/services/stored-keys.js'
 
+const KEYS = createKeyRings(['a-secret-key-of-this-test-that-is-no-secret'])('signing-keys')
+const newKey = async () => ({ ...(await makeKey(KEYS, 'EdDSA', new Date())), retiredAt: null, revokedAt: null })
+type Key = Awaited<ReturnType<typeof newKey>>
+
+/** A server whose database gives, at each look, what `look` says. */
+function createServer(look: () => Key | null, now = () => new Date()) {
+  let hearOfChange = () => {}
+  const prisma = { signingKey: { findFirst: async () => look(), findMany: async () => [look()].filter(Boolean) } }
+  const tx = { prisma, sql: async () => [] }
+  const subscribe = (_: string, listener: () => void) => {
+    hearOfChange = listener
+    return () => {}
+  }
+  const signingKeys = createSigningKeys({
+    db: { ...tx, transaction: (work: (each: typeof tx) => unknown) => work(tx) } as never,
+    clock: { now },
+    log: { error: () => {} } as never,
+    bus: { publish: () => {}, subscribe } as never,
+    ...{ keys: KEYS, algorithm: 'EdDSA' as const, hmacKeys: [], tokenLifetimeMs: 900_000, rotationMs: null },
+  })
+  return { signingKeys, hearOfChange: () => hearOfChange() }
+}
+
 test.each([
   ['starts', true],
   ['goes on, though the one before is gone,', false],
 ])('A server that %s while another one makes the first key signs with that one', async (_, isStart) => {
-  const keys = createKeyRings(['a-secret-key-of-this-test-that-is-no-secret'])('signing-keys')
-  const made = { ...(await makeKey(keys, 'EdDSA', new Date())), retiredAt: null, revokedAt: null }
+  const made = await newKey()
   let looks = 0
   // The first look finds none: the other server commits right after it.
-  const look = () => {
+  const { signingKeys } = createServer(() => {
     looks += 1
     return looks === 1 ? null : made
-  }
-  const prisma = { signingKey: { findFirst: async () => look(), findMany: async () => [look()].filter(Boolean) } }
-  const tx = { prisma, sql: async () => [] }
-  const signingKeys = createSigningKeys({
-    db: { ...tx, transaction: (work: (each: typeof tx) => unknown) => work(tx) } as never,
-    clock: { now: () => new Date() },
-    log: { error: () => {} } as never,
-    bus: { publish: () => {}, subscribe: () => () => {} },
-    ...{ keys, algorithm: 'EdDSA' as const, hmacKeys: [], tokenLifetimeMs: 900_000, rotationMs: null },
   })
   if (isStart) await signingKeys.prepare()
   expect((await signingKeys.signer()).kid).toBe(made.kid)
+})
+
+test('A key that is withdrawn while the keys are read is not believed', async () => {
+  const made = await newKey()
+  let isWithdrawn = false
+  const { signingKeys, hearOfChange } = createServer(() => {
+    const found = isWithdrawn ? null : made
+    // What comes of this look is older than the message.
+    if (!isWithdrawn) hearOfChange()
+    isWithdrawn = true
+    return found
+  })
+  expect(await signingKeys.find(made.kid)).toBeNull()
+})
+
+test('What is known of the keys is not believed for longer where the clock is set back', async () => {
+  const made = await newKey()
+  let [found, now]: [Key | null, number] = [made, Date.now()]
+  const { signingKeys } = createServer(
+    () => found,
+    () => new Date(now),
+  )
+  expect(await signingKeys.find(made.kid)).toMatchObject({ kid: made.kid })
+  ;[found, now] = [null, now - 3_600_000]
+  expect(await signingKeys.find(made.kid)).toBeNull()
 })
