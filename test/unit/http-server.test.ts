@@ -1,15 +1,17 @@
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { GraphQLError } from 'graphql'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { createConnections } from '../../src/http/connections.js'
+import { readBody } from '../../src/http/responses.js'
 import { createHttpServer, type Handler } from '../../src/http/server.js'
+import { deferred } from '../support/deferred.js'
 import { createTestLog } from '../support/log.js'
 
 async function startServer(handler: Handler) {
   const log = createTestLog()
   const { server } = createHttpServer({
-    routes: { '/': { GET: handler } },
+    routes: { '/': { '*': handler } },
     ...{ headers: [], productName: 'Portcullis', requestTimeoutMs: 5_000, patienceMs: 5_000, log },
     readClient: () => ({ correlationId: 'of-this-request' }) as never,
     openTransport: () => ({}) as never,
@@ -24,6 +26,21 @@ async function startServer(handler: Handler) {
     server.close()
   })
   return { log, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+}
+
+/** All that comes on a connection that sends the text, until it is closed. */
+async function say(url: string, text: string): Promise<string> {
+  const { hostname, port } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  onTestFinished(() => void socket.destroy())
+  let heard = ''
+  socket.setEncoding('utf8').on('data', (chunk) => {
+    heard += chunk
+  })
+  socket.on('error', () => {})
+  socket.write(text)
+  await new Promise((resolve) => socket.once('close', resolve))
+  return heard
 }
 
 test('A request that fails is answered with its masked error', async () => {
@@ -41,4 +58,66 @@ test('A request that fails in the midst of its answer is cut off: there is no ot
   })
   await expect(fetch(url).then((answer) => answer.text())).rejects.toThrow(TypeError)
   expect(log.problems.map(({ message }) => message)).toEqual(['A request failed'])
+})
+
+test.each([
+  [32, 33],
+  [33, 0],
+])(
+  'Of %i requests that are sent ahead behind one that takes long, and that, %i are answered',
+  async (count, answered) => {
+    const first = deferred()
+    let taken = 0
+    const { url } = await startServer(async ({ head }) => {
+      taken += 1
+      if (taken === 1) await first.promise
+      head.send(204)
+    })
+    const request = 'GET / HTTP/1.1\r\nhost: x\r\n'
+    const ahead = `${request}\r\n`.repeat(count)
+    const heard = say(url, `${ahead}${request}connection: close\r\n\r\n`)
+    await vi.waitUntil(() => taken > 32)
+    first.resolve()
+    expect((await heard).split('HTTP/1.1 204')).toHaveLength(answered + 1)
+  },
+)
+
+test('Who sends a request ahead time and again has as many wait each time', async () => {
+  const { url } = await startServer(({ head }) => {
+    head.set('content-length', 0)
+    head.send(200)
+  })
+  const { hostname, port } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  onTestFinished(() => void socket.destroy())
+  let heard = ''
+  socket.setEncoding('utf8').on('data', (chunk) => {
+    heard += chunk
+  })
+  for (let times = 1; times <= 40; times += 1) {
+    socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(2))
+    await vi.waitUntil(() => heard.split('HTTP/1.1 200').length > 2 * times, { interval: 1 })
+  }
+})
+
+const announced = (body: string, length = body.length) => `content-length: ${length}\r\n\r\n${body}`
+const inChunks = (body: string) => {
+  const chunks = body.match(/.{1,300}/g) ?? []
+  const sent = chunks.map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`)
+  return `transfer-encoding: chunked\r\n\r\n${sent.join('')}0\r\n\r\n`
+}
+const MAX = 30_000
+
+test.each([
+  ['that is as long as may be', announced('x'.repeat(MAX)), 'all of it'],
+  ['that is longer, announced and not even sent', announced('', MAX + 1), 'null'],
+  ['in chunks, more than are kept apart, that is as long as may be', inChunks('x'.repeat(MAX)), 'all of it'],
+  ['in chunks that is longer', inChunks('x'.repeat(MAX + 1)), 'null'],
+])('A body %s is read as it may be', async (_, body, expected) => {
+  const { url } = await startServer(async ({ request, head }) => {
+    const read = await readBody(request, MAX)
+    head.set('connection', 'close')
+    head.send(200, read?.toString() === 'x'.repeat(MAX) ? 'all of it' : String(read))
+  })
+  expect((await say(url, `POST / HTTP/1.1\r\nhost: x\r\n${body}`)).split('\r\n')).toContain(expected)
 })
