@@ -38,8 +38,6 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Bu
       if (piece.length < CRUMB_BYTES) crumbs += 1
       if (size > maxBytes || crumbs > MAX_CRUMBS) {
         pieces = []
-        request.off('data', take)
-        request.resume()
         return resolve(null)
       }
       pieces.push(piece)

@@ -108,7 +108,6 @@ class NodeTransport implements HttpTransport {
   }
 
   clearTokenCookies(): void {
-    if (this.head.isSent) return
     // Not "cookies": that would take those of the product's other hosts too, and the one of the known device.
     if (this.refreshCookie || this.accessCookie) this.head.set('clear-site-data', '"cache", "storage"')
     const past = new Date(0)
@@ -118,7 +117,7 @@ class NodeTransport implements HttpTransport {
   }
 
   setDeviceCookie({ value, expiresAt }: { value: string; expiresAt: Date }): void {
-    if (!this.head.isSent) this.set('device', value, expiresAt)
+    this.set('device', value, expiresAt)
   }
 
   csrfToken(): string {
@@ -133,7 +132,7 @@ class NodeTransport implements HttpTransport {
   }
 
   reportLimit({ limit, remaining, resetMs }: RateLimitVerdict): void {
-    if (this.head.isSent || remaining >= this.leastRemaining) return
+    if (remaining >= this.leastRemaining) return
     this.leastRemaining = remaining
     this.head.set('ratelimit-limit', limit)
     this.head.set('ratelimit-remaining', remaining)
