@@ -12,9 +12,9 @@ afterEach(() => void vi.useRealTimers())
 /** What is heard of a viewer whose session is due in a second, and whose token expires in ten. */
 function watch(freshSession: () => Promise<SessionRecord | null>, { dueMs = SECOND, tokenMs = 10 * SECOND } = {}) {
   const begun = Date.now()
-  const watches = new Set<string>()
-  const on = (id: string) => {
-    watches.add(id)
+  const watches = new Map<string, (isKnown: boolean) => void>()
+  const on = (id: string, listener: (isKnown: boolean) => void) => {
+    watches.set(id, listener)
     return () => watches.delete(id)
   }
   const lives = createLives({
@@ -28,7 +28,8 @@ function watch(freshSession: () => Promise<SessionRecord | null>, { dueMs = SECO
   const viewer = { session: { id: 's' }, tokenExpiresAt: new Date(begun + tokenMs), tokenKid: 'k' } as Viewer
   const heard: string[] = []
   const release = lives.watch(viewer, (end) => heard.push(`${end} after ${Date.now() - begun} ms`))
-  return { heard, release, kept: () => [...watches, vi.getTimerCount()] }
+  const kept = () => [...watches.keys(), vi.getTimerCount()]
+  return { heard, release, kept, tell: (id: string, isKnown: boolean) => watches.get(id)?.(isKnown) }
 }
 
 const session = {} as SessionRecord
@@ -79,4 +80,16 @@ test('What could live for longer than a timer waits goes on for as long as one d
   expect(heard).toEqual([])
   await vi.advanceTimersByTimeAsync(DAY)
   expect(heard).toEqual(['TOKEN after 2147483647 ms'])
+})
+
+test.each([
+  ['a session that has ended', 's', true, 'SESSION'],
+  ['a session that may have ended, of which nobody knows', 's', false, 'TOKEN'],
+  ['a key that was withdrawn', 'k', true, 'TOKEN'],
+])('Of %s is told at once, and once', (_, id, isKnown, end) => {
+  const { heard, kept, tell } = watch(async () => session)
+  tell(id, isKnown)
+  tell(id, isKnown)
+  expect(heard).toEqual([`${end} after 0 ms`])
+  expect(kept()).toEqual([0])
 })

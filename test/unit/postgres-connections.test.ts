@@ -27,6 +27,35 @@ async function connectTo(onMessage: (socket: Socket, message: Buffer) => void) {
   return db
 }
 
+/** What a statement is refused with, by its SQLSTATE, and that the next one may come. */
+const refusal = (code: string) => {
+  const fields = Buffer.from(`SERROR\0C${code}\0Mof this test\0\0`)
+  const length = Buffer.alloc(4)
+  length.writeInt32BE(fields.length + 4)
+  return Buffer.concat([Buffer.from('E'), length, fields, WELCOME.subarray(-6)])
+}
+
+test.each([
+  ['40001', 4],
+  ['40P01', 4],
+  ['23505', 1],
+])('A statement that the database refuses with %s is tried %i times', async (code, times) => {
+  let tried = 0
+  const db = await connectTo((socket, message) => {
+    if (message[0] === 0) return void socket.write(WELCOME)
+    const isStatement = message.includes('SELECT 1')
+    if (isStatement) tried += 1
+    socket.write(isStatement ? refusal(code) : Buffer.concat([Buffer.from([0x49, 0, 0, 0, 4]), WELCOME.subarray(-6)]))
+  })
+  const failure = db.sql('SELECT 1', []).then(
+    () => expect.fail('It has answered'),
+    (error: unknown) => error,
+  )
+  vi.useRealTimers()
+  expect(await failure).toMatchObject({ code })
+  expect(tried).toBe(times)
+})
+
 test.each([
   ['lets nobody in', 0],
   ['lets in, and then says nothing more', 1],
