@@ -1,34 +1,20 @@
 // What docs/security-review.md says was tried over the network, where no other test has it.
-import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
-import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
 import { RegisterDocument } from '../support/generated/graphql.js'
 import { SUBJECTS } from '../support/mailbox.js'
 import { metric } from '../support/metrics.js'
+import { openRawConnection, tell } from '../support/raw-connection.js'
 
 const app = await startApp({ env: { PUBLIC_URL: 'http://localhost:4999' } })
-const { hostname, port } = new URL(app.url)
 const POST = 'POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
 const HIDDEN = 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n'
 
 afterEach(async () => {
   expect(await (await fetch(`${app.url}/health/live`)).json()).toEqual({ status: 'live' })
 })
-
-/** Everything that the server says to a connection that sends the text, until it closes it. */
-function tell(text: string): Promise<string> {
-  const socket = connect(Number(port), hostname)
-  onTestFinished(() => void socket.destroy())
-  let answer = ''
-  socket.setEncoding('utf8').on('data', (more) => {
-    answer += more
-  })
-  socket.on('error', () => {})
-  socket.write(text)
-  return new Promise((resolve) => socket.once('close', () => resolve(answer)))
-}
 
 test.each([
   ['two kinds of length', `content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
@@ -41,7 +27,7 @@ test.each([
   ['a folded line', `x-a: 1\r\n 2\r\n\r\n${HIDDEN}`],
   ['a zero byte', `x-request-id: aaaa\0aaaa\r\n\r\n${HIDDEN}`],
 ])('A request with %s gets one answer, 400, and hides no other request', async (_, rest) => {
-  const answer = await tell(POST + rest)
+  const answer = await tell(app.url, POST + rest)
   expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 400'])
 })
 
@@ -49,13 +35,16 @@ test.each([
   ...['/../../etc/passwd', '//graphql', '/graphql/', '/GRAPHQL', '/graphql;x', '/health%2flive', '/%2e%2e/health'],
   ...['/constructor', '/__proto__', '//evil.example/', '/health/yoga', 'http://evil.example/health/live'],
 ])('The path %s is no other one', async (path) => {
-  expect(await tell(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`)).toMatch(/^HTTP\/1\.1 404 /)
+  expect(await tell(app.url, `GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`)).toMatch(
+    /^HTTP\/1\.1 404 /,
+  )
 })
 
 test.each(['[', 'x y', 'a:99999', '%', '', 'a/b?c#d', ']:1', 'a^b|c', '::1'])(
   'The host "%s" is as good as none',
   async (host) => {
     const answer = await tell(
+      app.url,
       `GET /graphql?query=%7B__typename%7D HTTP/1.1\r\nhost: ${host}\r\naccept: application/json\r\nconnection: close\r\n\r\n`,
     )
     expect(answer).toMatch(/^HTTP\/1\.1 200 /)
@@ -68,24 +57,24 @@ test.each(['h2c', 'websocket, h2c', 'foo/2'])(
   async (upgrade) => {
     const offer = `connection: Upgrade, HTTP2-Settings\r\nupgrade: ${upgrade}\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n`
     const body = '{"query":"{ __typename }"}'
-    const answer = await tell(`${POST}${offer}content-length: ${body.length}\r\n\r\n${body}`)
+    const answer = await tell(app.url, `${POST}${offer}content-length: ${body.length}\r\n\r\n${body}`)
     expect(answer).toMatch(/^HTTP\/1\.1 200 /)
     expect(answer).toContain('{"data":{"__typename":"Query"}}')
     // What else comes with it is not read: it says so.
     expect(answer.toLowerCase()).toContain('connection: close')
-    expect(await tell(`GET /health/live HTTP/1.1\r\nhost: x\r\n${offer}\r\n`)).toContain('{"status":"live"}')
+    expect(await tell(app.url, `GET /health/live HTTP/1.1\r\nhost: x\r\n${offer}\r\n`)).toContain('{"status":"live"}')
   },
 )
 
 test('A client that leaves in the midst of its request is no failure of the server', async () => {
-  const socket = connect(Number(port), hostname)
+  const { socket } = openRawConnection(app.url)
   socket.write(`${POST}x-request-id: of-who-leaves\r\ncontent-length: 100\r\n\r\n{`, () => socket.destroy())
   await eventually(() => app.log.lines.filter((line) => line.includes('of-who-leaves'))).toHaveLength(1)
   expect(app.log.problems).toEqual([])
 })
 
 test('A request for a tunnel is refused, and what comes with it is not read', async () => {
-  const answer = await tell(`CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n${HIDDEN}`)
+  const answer = await tell(app.url, `CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n${HIDDEN}`)
   expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 404'])
   expect(answer.toLowerCase()).toContain('connection: close')
 })
@@ -95,6 +84,7 @@ test.each(['multipart/mixed', 'text/event-stream', 'application/json', 'image/pn
   async (accept) => {
     const body = '{"query":"{ me { id } }"}'
     const answer = await tell(
+      app.url,
       `${POST}accept: ${accept}\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     )
     const [head = ''] = answer.split('\r\n\r\n')
@@ -107,6 +97,7 @@ test('Very many questions after its health at once are one for the database', as
   const queries = () => metric(app.url, 'database_queries_total')
   const before = await queries()
   const answer = await tell(
+    app.url,
     'GET /health HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(30) +
       'GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n',
   )

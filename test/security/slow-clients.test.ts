@@ -1,10 +1,9 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
-import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
+import { openRawConnection } from '../support/raw-connection.js'
 
 const app = await startApp({ env: { REQUEST_TIMEOUT: '500ms' } })
-const { hostname, port } = new URL(app.url)
 const BODY_LIMIT = 100 * 1024
 const POST = 'POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n'
 
@@ -15,15 +14,8 @@ afterEach(async () => {
 
 /** A connection that sends `start`, then `more` again and again for as long as it is let. Gives the answer, if any. */
 async function drip(start: string, more: string, everyMs: number): Promise<{ answer: string; sent: number }> {
-  const socket = connect(Number(port), hostname)
-  onTestFinished(() => void socket.destroy())
-  let answer = ''
+  const { socket, heard } = openRawConnection(app.url)
   let sent = 0
-  socket.setEncoding('utf8').on('data', (text) => {
-    answer += text
-  })
-  // A connection that is cut off while it sends may end with an error.
-  socket.on('error', () => {})
   await once(socket, 'connect')
   socket.write(start)
   const sending = setInterval(() => {
@@ -33,7 +25,7 @@ async function drip(start: string, more: string, everyMs: number): Promise<{ ans
   }, everyMs)
   await new Promise((resolve) => socket.once('close', resolve))
   clearInterval(sending)
-  return { answer, sent }
+  return { answer: heard(), sent }
 }
 
 describe('The server cuts off a client that', () => {

@@ -4,6 +4,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
+import { openRawConnection } from '../support/raw-connection.js'
 import { openRawSocket } from '../support/streams.js'
 
 const app = await startApp({ env: { REQUEST_TIMEOUT: '2s' } })
@@ -173,15 +174,9 @@ test.each([
 })
 
 test('The server closes the connection of an upgrade that it refuses', async () => {
-  const { hostname, port } = new URL(app.url)
-  const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true })
-  let answer = ''
-  socket.setEncoding('utf8').on('data', (text) => {
-    answer += text
-  })
-  socket.on('error', () => {})
+  const { socket, heard } = openRawConnection(app.url, true)
   socket.write('GET /elsewhere HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n')
-  await eventually(() => answer).toMatch(/^HTTP\/1\.1 404 Not Found\r\n/)
+  await eventually(heard).toMatch(/^HTTP\/1\.1 404 Not Found\r\n/)
   // This side stays open; what it still sends finds nobody.
   const closed = new Promise((resolve) => socket.once('close', resolve))
   const writing = setInterval(() => socket.write('x'), 10)

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { GraphQLError } from 'graphql'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { createConnections } from '../../src/http/connections.js'
@@ -7,6 +7,7 @@ import { readBody } from '../../src/http/responses.js'
 import { createHttpServer, type Handler } from '../../src/http/server.js'
 import { deferred } from '../support/deferred.js'
 import { createTestLog } from '../support/log.js'
+import { openRawConnection, tell } from '../support/raw-connection.js'
 
 async function startServer(handler: Handler) {
   const log = createTestLog()
@@ -26,21 +27,6 @@ async function startServer(handler: Handler) {
     server.close()
   })
   return { log, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
-}
-
-/** All that comes on a connection that sends the text, until it is closed. */
-async function say(url: string, text: string): Promise<string> {
-  const { hostname, port } = new URL(url)
-  const socket = connect(Number(port), hostname)
-  onTestFinished(() => void socket.destroy())
-  let heard = ''
-  socket.setEncoding('utf8').on('data', (chunk) => {
-    heard += chunk
-  })
-  socket.on('error', () => {})
-  socket.write(text)
-  await new Promise((resolve) => socket.once('close', resolve))
-  return heard
 }
 
 test('A request that fails is answered with its masked error', async () => {
@@ -75,7 +61,7 @@ test.each([
     })
     const request = 'GET / HTTP/1.1\r\nhost: x\r\n'
     const ahead = `${request}\r\n`.repeat(count)
-    const heard = say(url, `${ahead}${request}connection: close\r\n\r\n`)
+    const heard = tell(url, `${ahead}${request}connection: close\r\n\r\n`)
     await vi.waitUntil(() => taken > 32)
     first.resolve()
     expect((await heard).split('HTTP/1.1 204')).toHaveLength(answered + 1)
@@ -87,16 +73,10 @@ test('Who sends a request ahead time and again has as many wait each time', asyn
     head.set('content-length', 0)
     head.send(200)
   })
-  const { hostname, port } = new URL(url)
-  const socket = connect(Number(port), hostname)
-  onTestFinished(() => void socket.destroy())
-  let heard = ''
-  socket.setEncoding('utf8').on('data', (chunk) => {
-    heard += chunk
-  })
+  const { socket, heard } = openRawConnection(url)
   for (let times = 1; times <= 40; times += 1) {
     socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(2))
-    await vi.waitUntil(() => heard.split('HTTP/1.1 200').length > 2 * times, { interval: 1 })
+    await vi.waitUntil(() => heard().split('HTTP/1.1 200').length > 2 * times, { interval: 1 })
   }
 })
 
@@ -119,5 +99,5 @@ test.each([
     head.set('connection', 'close')
     head.send(200, read?.toString() === 'x'.repeat(MAX) ? 'all of it' : String(read))
   })
-  expect((await say(url, `POST / HTTP/1.1\r\nhost: x\r\n${body}`)).split('\r\n')).toContain(expected)
+  expect((await tell(url, `POST / HTTP/1.1\r\nhost: x\r\n${body}`)).split('\r\n')).toContain(expected)
 })
