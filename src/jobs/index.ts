@@ -45,6 +45,12 @@ const QUEUES = {
 } as const
 type Queue = keyof typeof QUEUES
 
+interface Worker {
+  id: string
+  /** It looks for more by itself when it is done. */
+  isBusy: boolean
+}
+
 /** Whether what failed for the last time is kept: mails are. A digest of a password is not, and what a clock begins comes again. */
 const KEPT: ReadonlySet<string> = new Set<Queue>(['send-email', 'mail-request'])
 
@@ -72,8 +78,9 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     superviseIntervalSeconds: SUPERVISE_SECONDS,
     monitorIntervalSeconds: SUPERVISE_SECONDS,
   })
-  const workers = new Map<Queue, string[]>()
+  const workers = new Map<Queue, Worker[]>()
   let isRunning = false
+  let turn = 0
   boss.on('error', (error) => {
     if (!outage.isFailing()) log.error({ err: error }, 'The job queue failed')
   })
@@ -115,7 +122,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     handle: (id: string, data: Data) => Promise<void>,
     { pollingIntervalSeconds = POLL_SECONDS, minPriority = AGAIN } = {},
   ) {
-    const ids = workers.get(name) ?? []
+    const ours = workers.get(name) ?? []
     const options = {
       batchSize: 1,
       pollingIntervalSeconds,
@@ -123,8 +130,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
       burstWhenBatchFull: true,
       includeMetadata: true,
     } as const
-    const run = async ([job]: JobWithMetadata<Data>[]) => {
-      if (!job) return
+    const run = async (job: JobWithMetadata<Data>) => {
       try {
         await handle(job.id, job.data)
       } catch (error) {
@@ -134,13 +140,30 @@ export function createJobs({ execute, isOutage, log }: Deps) {
       }
     }
     for (let index = 0; index < count; index += 1) {
-      ids.push(await boss.work<Data, void, typeof options>(name, options, run))
+      const worker = { id: '', isBusy: false }
+      worker.id = await boss.work<Data, void, typeof options>(name, options, async ([job]) => {
+        if (!job) return
+        worker.isBusy = true
+        await run(job).finally(() => {
+          worker.isBusy = false
+        })
+      })
+      ours.push(worker)
     }
-    workers.set(name, ids)
+    workers.set(name, ours)
   }
 
+  /** Has the next one that is free look for the job that was enqueued: of them all, all but one would look in vain. */
   function wake(queue: Queue): void {
-    for (const id of workers.get(queue) ?? []) boss.notifyWorker(id)
+    const free = workers.get(queue)?.filter(({ isBusy }) => !isBusy) ?? []
+    turn += 1
+    const next = free[turn % free.length]
+    if (next) boss.notifyWorker(next.id)
+  }
+
+  /** Has all of a queue, those of the clock included, look for jobs. */
+  function wakeAll(queue: Queue): void {
+    for (const { id } of workers.get(queue) ?? []) boss.notifyWorker(id)
   }
 
   const workByTheClock = (name: Queue, handle: () => Promise<void>) =>
@@ -163,8 +186,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
 
   return {
     ...jobs,
-    // Of every queue, those of the clock included.
-    wake,
+    wakeAll,
     isRunning: () => isRunning && !outage.isFailing(),
 
     /** Makes the queues. Call before anything is enqueued. */

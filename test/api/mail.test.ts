@@ -13,7 +13,9 @@ const messageIdOf = ({ source }: Delivery) => /^message-id: *(\S+)/im.exec(sourc
 /** The six digits, as people read them: on a line of their own. */
 const codeOf = ({ source }: Delivery) => /^(\d{6})\r?$/m.exec(source)?.[1] ?? expect.fail(`No code in ${source}`)
 
-const TRY_NOW = `UPDATE jobs.job SET start_after = now() WHERE name = 'send-email' AND state = 'retry'`
+/** Those that have their place behind the first tries of others already: it is taken just after the failure. */
+const TRY_NOW = `
+  UPDATE jobs.job SET start_after = now() WHERE name = 'send-email' AND state = 'retry' AND priority < 0`
 
 /** Resolves when so many have arrived. A mail that was refused is tried again at once, and not in a while. */
 async function untilDelivered(app: TestApp, smtp: { delivered: readonly Delivery[] }, count: number): Promise<void> {
@@ -68,7 +70,11 @@ test('Mails to a domain for which the mail server is slow, and that come again, 
     return smtp.waiting()
   }).toBe(2)
   const { email } = await app.register()
-  await eventually(() => smtp.delivered).toMatchObject([{ to: [email], waiting: 2 }])
+  await eventually(() => smtp.delivered).toMatchObject([{ to: [email] }])
+  // Fewer, where those before were given up meanwhile.
+  expect(smtp.delivered[0]?.waiting).toBeLessThanOrEqual(2)
+  // What still waits for an answer would keep this server from its end.
+  await smtp.stop()
 })
 
 const WAITING = `SELECT name, state, data::text || coalesce(output::text, '') AS text FROM jobs.job

@@ -42,7 +42,7 @@ export interface Operator {
   /** Withdraws a signing key, as `keys revoke` does. */
   revokeKey(kid: string): Promise<unknown>
   /** Has the jobs of a queue done now, not at the next poll. */
-  wake: Server['runtime']['jobs']['wake']
+  wake: Server['runtime']['jobs']['wakeAll']
   /** What no API tells: the stored hash of a password. */
   passwordHashOf(user: { id: string }): Promise<string>
 }
@@ -75,7 +75,8 @@ export const PASSWORD = 'amber lantern over quiet harbour'
 export const NEXT_PASSWORD = 'seven copper kites above marsh'
 
 const MAILS_UNDER_WAY = `
-  SELECT FROM jobs.job WHERE name IN ('mail-request', 'send-email') AND state < 'completed' LIMIT 1`
+  SELECT name, bool_or(state < 'active') AS "isWaiting" FROM jobs.job
+  WHERE name IN ('mail-request', 'send-email') AND state < 'completed' GROUP BY name`
 const PASSWORD_HASH = 'SELECT password_hash FROM users WHERE id = $1'
 
 function configOf(databaseUrl: string, env: Record<string, string>) {
@@ -116,7 +117,7 @@ function operatorOf({ runtime: { services, db, jobs } }: Server): Operator {
     sign: checkpoints.signIfDue,
     rotateKeys: signingKeys.rotate,
     revokeKey,
-    wake: jobs.wake,
+    wake: jobs.wakeAll,
     passwordHashOf: async ({ id }) => (await db.pool.query(PASSWORD_HASH, [id])).rows[0].password_hash,
   }
 }
@@ -131,9 +132,9 @@ async function openDoors(server: Server, installation: Installation, log: TestLo
   const operator = operatorOf(server)
   const { pool } = server.runtime.db
   const isIdle = async () => {
-    if ((await pool.query(MAILS_UNDER_WAY)).rowCount === 0) return true
-    for (const queue of ['mail-request', 'send-email'] as const) operator.wake(queue)
-    return false
+    const { rows } = await pool.query(MAILS_UNDER_WAY)
+    for (const { name, isWaiting } of rows) if (isWaiting) operator.wake(name)
+    return rows.length === 0
   }
   const mailbox = createTestMailbox(url, isIdle)
   const { clock } = installation

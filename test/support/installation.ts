@@ -12,21 +12,18 @@ export interface Installation {
   remove(): Promise<void>
 }
 
-async function administer(sql: string): Promise<void> {
-  const client = new pg.Client(inject('database').url)
-  await client.connect()
-  await client.query(sql).finally(() => client.end())
-}
+/** One for all files that run here: each connection is a process of PostgreSQL. */
+const administrator = new pg.Pool({ connectionString: inject('database').url, max: 1, idleTimeoutMillis: 5000 })
 
 async function create(id: string, how: string): Promise<Installation> {
   const { url, prefix } = inject('database')
   const name = `${prefix}_${id}`
-  await administer(`CREATE DATABASE "${name}" ${how}`)
+  await administrator.query(`CREATE DATABASE "${name}" ${how}`)
   return {
     databaseUrl: databaseUrl(url, name),
     clock: createTestClock(),
     redisPrefix: `test-${id}:`,
-    remove: () => administer(`DROP DATABASE "${name}" WITH (FORCE)`),
+    remove: async () => void (await administrator.query(`DROP DATABASE "${name}" WITH (FORCE)`)),
   }
 }
 

@@ -40,6 +40,7 @@ export async function startSmtp({
   const server = new SMTPServer({
     disabledCommands: ['AUTH', 'STARTTLS'],
     logger: false,
+    closeTimeout: 100,
     onRcptTo({ address }, { id }, done) {
       const isSlow = keepsWaiting.test(address)
       if (isSlow && known.has(address)) return void waiting.add(id)
