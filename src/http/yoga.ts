@@ -98,6 +98,26 @@ const useValidation = (hideSuggestions: boolean): Plugin => ({
   },
 })
 
+/** What was found valid is neither read nor looked at again, on any transport. */
+function useKnownDocuments(documents: LRUCache<string, DocumentNode>): Plugin {
+  /** Of documents that are short enough to be kept. */
+  const texts = new WeakMap<DocumentNode, string>()
+  return {
+    onParse({ params: { source }, setParsedDocument }) {
+      if (typeof source !== 'string' || source.length > MAX_CACHED_CHARACTERS) return
+      const known = documents.get(source)
+      if (known) return setParsedDocument(known)
+      return ({ result }) => void (result && !(result instanceof Error) && texts.set(result, source))
+    },
+    onValidate({ params: { documentAST }, setResult }) {
+      const text = texts.get(documentAST)
+      if (text === undefined) return
+      if (documents.get(text) === documentAST) return setResult([])
+      return ({ valid }) => void (valid && documents.set(text, documentAST))
+    },
+  }
+}
+
 /** Answers as event streams with ids, and errors as the contract has them. */
 const useResults = (maskError: ErrorMasker, log: Log): Plugin => ({
   onResultProcess({ result, setResult, setResultProcessor, serverContext }) {
@@ -138,6 +158,13 @@ export function createGraphql(options: GraphqlOptions) {
   const contextOf = (exchange: Exchange, params: GraphQLParams): Promise<Context> =>
     createContext(services, prisma, callerOf(exchange, params))
 
+  /** Short documents that are valid: most requests repeat those of a few applications. */
+  const documents = new LRUCache<string, DocumentNode>({
+    max: MAX_DOCUMENTS,
+    maxSize: MAX_DOCUMENT_CHARACTERS,
+    sizeCalculation: (_, query) => query.length,
+  })
+
   const yoga = createYoga<ServerContext, Context>({
     schema,
     logging: false,
@@ -152,6 +179,7 @@ export function createGraphql(options: GraphqlOptions) {
     maskedErrors: { maskError, errorMessage: 'Something went wrong.' },
     context: ({ exchange, params }) => contextOf(exchange, params ?? {}),
     plugins: [
+      useKnownDocuments(documents),
       ...documentLimits(limits),
       ...(hasIntrospection ? [] : [useNoIntrospection()]),
       useValidation(hideSuggestions),
@@ -159,13 +187,6 @@ export function createGraphql(options: GraphqlOptions) {
       ...(persistedOperations ? [onlyPersistedOperations(persistedOperations)] : []),
       useResults(maskError, log),
     ],
-  })
-
-  /** Short documents that are valid: most requests repeat those of a few applications. */
-  const documents = new LRUCache<string, DocumentNode>({
-    max: MAX_DOCUMENTS,
-    maxSize: MAX_DOCUMENT_CHARACTERS,
-    sizeCalculation: (_, query) => query.length,
   })
 
   /** The document of a query or mutation; null when it is not valid, or names no such operation. */
@@ -186,7 +207,6 @@ export function createGraphql(options: GraphqlOptions) {
         exchange.invalid = errors
         return null
       }
-      if (query.length <= MAX_CACHED_CHARACTERS) documents.set(query, document)
       return document
     } catch {
       return null
