@@ -10,7 +10,8 @@ const RANDOM_BYTES = 4
 const OWNER_BYTES = 6
 const NAMED_BYTES = RANDOM_BYTES + OWNER_BYTES
 const TAG_BYTES = 8
-const TOKEN = /^[A-Za-z0-9_-]{67}$/
+// In one spelling only: Buffer also reads `+` as `-`, or U+0141 as `A`, and the last sign has two bits to spare.
+const TOKEN = /^[A-Za-z0-9_-]{66}[AEIMQUYcgkosw048]$/
 
 const tagOf = (key: Buffer, message: string, bytes: number): Buffer => hmac(key, message).subarray(0, bytes)
 
@@ -34,8 +35,12 @@ export const successorOf = (key: Buffer, token: string): string => handleOf(key,
 
 export const isRefreshTokenShaped = (token: string): boolean => TOKEN.test(token)
 
-/** What names the account of a family of ours, for limits; null for any other. Says nothing of the token itself. */
+/**
+ * What names the account of a family of ours, for limits; null for any other, and for another spelling, in which the family
+ * would count anew. Says nothing of the token itself.
+ */
 export function ownerOf(token: string, keys: readonly Buffer[]): string | null {
+  if (!isRefreshTokenShaped(token)) return null
   const [named, tag] = partsOf(token)
   const isOurs = keys.some((key) => isEqual(tagOf(key, named.toString('base64url'), TAG_BYTES), tag))
   return isOurs ? named.subarray(RANDOM_BYTES).toString('base64url') : null

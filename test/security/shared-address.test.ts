@@ -73,6 +73,31 @@ describe('who shares an address with others that have used up its calls', () => 
   })
 })
 
+// Node.js reads each of them as the handle of the token.
+const inOtherSigns = (token: string, count: number) =>
+  token.slice(0, count).replace(/./g, (sign) => String.fromCharCode(sign.charCodeAt(0) + 0x100)) + token.slice(count)
+const OTHER_SPELLINGS: Readonly<Record<string, (token: string) => string>> = {
+  'with + and /': (token) => token.slice(0, 24).replaceAll('-', '+').replaceAll('_', '/') + token.slice(24),
+  'with signs of two bytes': (token) => inOtherSigns(token, 24),
+}
+
+test.each(Object.entries(OTHER_SPELLINGS))(
+  'A copy of a refresh token, spelt %s, is nobody’s, and counts for its address',
+  async (_, otherwise) => {
+    const server = await startApp({ env: THREE_CALLS, beside: app })
+    const address = newAddress()
+    let ada = await app.newUser()
+    while (otherwise(ada.refreshToken) === ada.refreshToken) ada = await app.newUser()
+    const spelt = otherwise(ada.refreshToken)
+    expect(Buffer.from(spelt.slice(0, 24), 'base64url')).toEqual(
+      Buffer.from(ada.refreshToken.slice(0, 24), 'base64url'),
+    )
+    for (let call = 0; call < 3; call += 1) expectType(await renew(server, address, spelt), 'InvalidRefreshTokenError')
+    expect(await refusalOf(server, address, spelt)).toMatchObject(refused)
+    expectType(await renew(server, address, ada.refreshToken), 'RefreshSuccess')
+  },
+)
+
 const LEAVING = { RATE_LIMITS: 'logout=2/1h;*=100000/1m' }
 
 test('Junk behind an old copy of a refresh token keeps nobody from signing out', async () => {
