@@ -24,7 +24,7 @@ const PAGE = 500
 const IN_ONE_GO = 25
 /** A subscription outlives an outage of the database: it looks again. */
 const RETRY_MS = 500
-/** So many recent events are kept for all subscribers together; who lags behind more reads from the database. */
+/** So many recent events are kept for all open subscriptions together; who lags behind more reads from the database. */
 const RECENT = 2000
 
 /** Whether an event passes a filter: the same rule as `page`, for events at hand. */
@@ -124,11 +124,18 @@ export function createFeed({ audit, bus, log }: Deps) {
       signal.addEventListener('abort', wake)
     })
 
-  /** What comes after the position, and up to where that reaches. */
-  async function since(position: bigint, filter: AuditFilter): Promise<{ events: AuditEvent[]; upTo: bigint }> {
+  /**
+   * What comes after the position, and up to where that reaches. What was there when the subscription began comes from the log
+   * itself: what is personal in it may have been erased since it was read into memory, or all of it removed.
+   */
+  async function since(
+    position: bigint,
+    filter: AuditFilter,
+    begun: bigint,
+  ): Promise<{ events: AuditEvent[]; upTo: bigint }> {
     const first = recent[0]
     const upTo = head ?? position
-    if (first && first.position <= position + 1n) {
+    if (first && position >= begun && first.position <= position + 1n) {
       // Positions have no gaps.
       const next = recent.slice(Number(position + 1n - first.position))
       return { events: next.filter((event) => matches(event, filter)), upTo }
@@ -144,10 +151,11 @@ export function createFeed({ audit, bus, log }: Deps) {
     subscribers += 1
     try {
       await follow()
+      const begun = head ?? after
       let position = after
       while (!signal.aborted) {
         const succeeded = outageOfReplays.attempt()
-        const page = await since(position, filter).catch(outageOfReplays.failed)
+        const page = await since(position, filter, begun).catch(outageOfReplays.failed)
         if (!page) {
           await sleep(RETRY_MS, undefined, { signal }).catch(() => {})
           continue

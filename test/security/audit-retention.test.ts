@@ -4,6 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
 import { runCli } from '../support/cli.js'
 import { openDatabase } from '../support/database.js'
+import { eventually } from '../support/eventually.js'
 import { AuditChainDocument, AuditLogDocument } from '../support/generated/graphql.js'
 import { makeDataDir } from '../support/server-process.js'
 import { openSocket } from '../support/streams.js'
@@ -78,6 +79,30 @@ test('what is personal can be erased, and the log still verifies', async () => {
     code: 0,
     stdout: expect.stringMatching(/^Intact: \d+ events, positions 1 to \d+\./),
   })
+})
+
+test('what was erased is told by no subscription that begins later', async () => {
+  const app = await startApp()
+  const auditor = await app.auditor()
+  const { edges } = await auditor.call(AuditLogDocument, { scope: 'EVERYONE', first: 1 })
+  const socket = await openSocket(app.url, { token: auditor.accessToken })
+  const query = `subscription ($after: String, $filter: AuditLogFilter) {
+    securityEvents(after: $after, filter: $filter) { node { type ipAddress userAgent metadata } } }`
+  const ada = await app.newUser()
+  const follow = () => socket.follow(query, { after: edges[0]?.cursor, filter: { userId: ada.id } })
+  const told = (follower: ReturnType<typeof follow>) =>
+    follower.received.map(({ data }) => data.securityEvents.node as { type: string; ipAddress: string | null })
+
+  const before = follow()
+  await eventually(() => told(before).map(({ type }) => type)).toContain('SESSION_CREATED')
+  expect(told(before).every(({ ipAddress }) => ipAddress !== null)).toBe(true)
+  await runCli({ DATABASE_URL: app.installation.databaseUrl }, 'audit', 'erase', ada.email)
+
+  const later = follow()
+  await eventually(() => told(later).map(({ type }) => type)).toContain('PROFILE_UPDATED')
+  for (const event of told(later).slice(0, -1))
+    expect(event).toMatchObject({ ipAddress: null, userAgent: null, metadata: {} })
+  expect(told(later).length).toBeGreaterThan(3)
 })
 
 test('erasing many events can be broken off at any time, verifies as it is, and goes on when it is done again', async () => {
