@@ -3,6 +3,12 @@ import { type CityResponse, open } from 'maxmind'
 import type { GeoLocator, Log, Place } from '../ports.js'
 
 const NOWHERE: Place = { city: null, country: null }
+/** What the columns hold: of anything else in a record, nobody there could sign in. */
+const CITY = /^[^\p{C}]{1,100}$/u
+const COUNTRY = /^[A-Z]{2}$/
+
+const textOf = (value: unknown, shape: RegExp) => (typeof value === 'string' && shape.test(value) ? value : null)
+const isNumber = (value: unknown): value is number => Number.isFinite(value)
 
 /**
  * Reads a city or country database in MaxMind's format into memory; without a path every place is unknown.
@@ -31,13 +37,13 @@ export async function openGeoLocator(path: string | undefined, log: Log): Promis
   return {
     locate: (ipAddress) => {
       const found = find(ipAddress)
-      return { city: found?.city?.names?.en ?? null, country: found?.country?.iso_code ?? null }
+      return { city: textOf(found?.city?.names?.en, CITY), country: textOf(found?.country?.iso_code, COUNTRY) }
     },
     coordinates: (ipAddress) => {
       const { latitude, longitude, accuracy_radius: accuracyKm } = find(ipAddress)?.location ?? {}
-      return latitude === undefined || longitude === undefined
-        ? null
-        : { latitude, longitude, accuracyKm: accuracyKm ?? 0 }
+      return isNumber(latitude) && isNumber(longitude)
+        ? { latitude, longitude, accuracyKm: isNumber(accuracyKm) ? accuracyKm : 0 }
+        : null
     },
   }
 }

@@ -86,11 +86,11 @@ function build(places: Readonly<Record<string, object | undefined>>): Buffer {
   return Buffer.concat([tree, Buffer.alloc(16), data, marker, encode(metadata)])
 }
 
-/** The path of a database with `PLACES`, for GEOIP_DATABASE. It goes with the file. */
-export function makePlaces(): string {
+/** The path of a database with these places, for GEOIP_DATABASE. It goes with the file. */
+export function makePlaces(places = PLACES): string {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-places-'))
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
   const path = join(folder, 'places.mmdb')
-  writeFileSync(path, build(PLACES))
+  writeFileSync(path, build(places))
   return path
 }
