@@ -37,7 +37,7 @@ export function createAlerts({ feed, records, lives }: Deps) {
     for (const [end, { id, ...seen }] of open) if (id === userId && authorityOf(seen) !== authorityOf(user)) end()
   }
 
-  function lifeOf(viewer: Viewer): { signal: AbortSignal; release(): void } {
+  function lifeOf(viewer: Viewer): { signal: AbortSignal; end(): void; release(): void } {
     const ending = new AbortController()
     const end = () => ending.abort()
     open.set(end, viewer.user)
@@ -49,7 +49,7 @@ export function createAlerts({ feed, records, lives }: Deps) {
       unwatch()
     }
     ending.signal.addEventListener('abort', release, { once: true })
-    return { signal: ending.signal, release }
+    return { signal: ending.signal, end, release }
   }
 
   return {
@@ -58,13 +58,17 @@ export function createAlerts({ feed, records, lives }: Deps) {
       for (const end of open.keys()) end()
     },
 
-    /** Events that match, after the position. Ends with the session and with the access token. */
+    /** Events that match, after the position. Ends with the session, with the access token, and where events were removed. */
     follow(viewer: Viewer, filter: AuditFilter, after: bigint): Alerts {
-      const { signal, release } = lifeOf(viewer)
+      const { signal, end, release } = lifeOf(viewer)
       const events = feed.events(filter, after, signal)
       return {
         life: signal,
-        next: () => events.next(),
+        next: async () => {
+          const step = await events.next()
+          if (step.done) end()
+          return step
+        },
         return: async () => {
           release()
           return (await events.return?.()) ?? { done: true, value: undefined }

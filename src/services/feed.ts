@@ -126,13 +126,14 @@ export function createFeed({ audit, bus, log }: Deps) {
 
   /**
    * What comes after the position, and up to where that reaches. What was there when the subscription began comes from the log
-   * itself: what is personal in it may have been erased since it was read into memory, or all of it removed.
+   * itself: what is personal in it may have been erased since it was read into memory, or all of it removed. Null where what
+   * comes next has been removed.
    */
   async function since(
     position: bigint,
     filter: AuditFilter,
     begun: bigint,
-  ): Promise<{ events: AuditEvent[]; upTo: bigint }> {
+  ): Promise<{ events: AuditEvent[] | null; upTo: bigint }> {
     const first = recent[0]
     const upTo = head ?? position
     if (first && position >= begun && first.position <= position + 1n) {
@@ -141,6 +142,8 @@ export function createFeed({ audit, bus, log }: Deps) {
       return { events: next.filter((event) => matches(event, filter)), upTo }
     }
     const events = await audit.page(filter, { after: position, before: upTo + 1n }, PAGE, 'asc')
+    // Only then: what is missing was removed before.
+    if ((await audit.bounds()).removedUpTo > position) return { events: null, upTo }
     return { events, upTo: events.length < PAGE ? upTo : (events.at(-1)?.position ?? upTo) }
   }
 
@@ -162,6 +165,8 @@ export function createFeed({ audit, bus, log }: Deps) {
         }
         succeeded()
         const { events, upTo } = page
+        // Who resumes where this ends is told that there is a gap.
+        if (!events) return
         for (const event of events) {
           if (signal.aborted) return
           yield event

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { lockDatabase } from '../support/database-lock.js'
@@ -109,3 +110,21 @@ test.each(SLOW)(
     expect(read.length).toBeLessThan(EVENTS / 2)
   },
 )
+
+test('Who reads so slowly that retention removes what comes next is not told of what comes after the gap: the stream ends', async () => {
+  const days = { ACCESS_TOKEN_LIFETIME: '60d', REFRESH_TOKEN_LIFETIME: '60d', SESSION_IDLE_TIMEOUT: '60d' }
+  const { url, installation, newUser, clock, operator } = await startApp({ env: { ...days, AUDIT_RETENTION: '30d' } })
+  const ada = await newUser()
+  const [token, variables] = [ada.accessToken, { after: await newestCursor(ada) }]
+  const { publish } = await openPublisher(installation)
+  await publish(ada, 1, EVENTS)
+  await newestCursor(ada)
+  const slow = await openSlowStream(url, token, variables)
+  clock.advance('31d')
+  await operator.purge()
+  await publish(ada, EVENTS + 1, EVENTS + 1)
+  expect(await Promise.race([slow.readOn(), sleep(20_000, 'goes on')])).toBe('completed')
+  const numbers = numbersOf(slow.received)
+  expect(numbers.length).toBeLessThan(EVENTS)
+  expect(numbers).toEqual(upTo(numbers.length))
+})
