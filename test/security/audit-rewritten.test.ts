@@ -81,7 +81,8 @@ describe('a log that was rewritten is not signed', () => {
     const { ada, tamper } = await rewrite(app)
     await tamper('DELETE FROM audit_checkpoints')
     await makeEvents(ada, 12)
-    await eventually(() => new Set(reasonsOf(app))).toEqual(new Set(['CHECKPOINT_MISSING']))
+    // While it was rewritten, it could be told that events are missing.
+    await eventually(() => reasonsOf(app)).toContain('CHECKPOINT_MISSING')
     app.log.hush(/tampered/)
     // Nothing is left in the database that would tell; the log of the server does.
     expect(await chainOf(app)).toMatchObject({ isIntact: true, checkpoints: 0 })
