@@ -116,21 +116,23 @@ test.each(['audit-erase-mine', 'AUDIT-ERASE-mine', 'cli-12345678', 'job-12345678
   },
 )
 
+const NO_PLACES: Readonly<Record<string, object>> = {
+  '203.0.1': { city: { names: { en: 'Vie\u0000nna' } }, country: { iso_code: 'A\u0000' } },
+  '203.0.2': { city: { names: { en: 'V'.repeat(101) } }, country: { iso_code: 'AUSTRIA' } },
+  '203.0.3': { city: { names: { en: { de: 'Wien' } } }, country: { iso_code: { en: 'Austria' } } },
+  '203.0.4': {
+    city: { names: { en: 7 } },
+    country: { iso_code: 43 },
+    location: { latitude: 'north', longitude: 'west' },
+  },
+  '203.0.5': { city: 'Vienna', country: 'AT', location: 'here' },
+}
+const noPlaces = makePlaces(NO_PLACES)
+
 test('Who comes from where a database of places says what is no place signs in all the same, and comes from nowhere', async () => {
-  const PLACES: Readonly<Record<string, object>> = {
-    '203.0.1': { city: { names: { en: 'Vie\u0000nna' } }, country: { iso_code: 'A\u0000' } },
-    '203.0.2': { city: { names: { en: 'V'.repeat(101) } }, country: { iso_code: 'AUSTRIA' } },
-    '203.0.3': { city: { names: { en: { de: 'Wien' } } }, country: { iso_code: { en: 'Austria' } } },
-    '203.0.4': {
-      city: { names: { en: 7 } },
-      country: { iso_code: 43 },
-      location: { latitude: 'north', longitude: 'west' },
-    },
-    '203.0.5': { city: 'Vienna', country: 'AT', location: 'here' },
-  }
-  const server = await startApp({ env: { GEOIP_DATABASE: makePlaces(PLACES) } })
+  const server = await startApp({ env: { GEOIP_DATABASE: noPlaces } })
   const ada = await server.newUser()
-  for (const network of Object.keys(PLACES)) {
+  for (const network of Object.keys(NO_PLACES)) {
     const input = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY' } as const
     const there = server.anonymous.with({ 'x-forwarded-for': `${network}.7` })
     const { authentication } = expectType(await there.call(LoginDocument, { input }), 'LoginSuccess')
