@@ -130,24 +130,24 @@ export function createJobs({ execute, isOutage, log }: Deps) {
       burstWhenBatchFull: true,
       includeMetadata: true,
     } as const
-    const run = async (job: JobWithMetadata<Data>) => {
-      try {
-        await handle(job.id, job.data)
-      } catch (error) {
-        reportFailure(job, error)
-        await putBehind(job, error)
-        throw error
-      }
-    }
-    for (let index = 0; index < count; index += 1) {
-      const worker = { id: '', isBusy: false }
-      worker.id = await boss.work<Data, void, typeof options>(name, options, async ([job]) => {
+    const run =
+      (worker: Worker) =>
+      async ([job]: JobWithMetadata<Data>[]) => {
         if (!job) return
         worker.isBusy = true
-        await run(job).finally(() => {
+        try {
+          await handle(job.id, job.data)
+        } catch (error) {
+          reportFailure(job, error)
+          await putBehind(job, error)
+          throw error
+        } finally {
           worker.isBusy = false
-        })
-      })
+        }
+      }
+    for (let index = 0; index < count; index += 1) {
+      const worker = { id: '', isBusy: false }
+      worker.id = await boss.work<Data, void, typeof options>(name, options, run(worker))
       ours.push(worker)
     }
     workers.set(name, ours)

@@ -70,9 +70,7 @@ test('Mails to a domain for which the mail server is slow, and that come again, 
     return smtp.waiting()
   }).toBe(2)
   const { email } = await app.register()
-  await eventually(() => smtp.delivered).toMatchObject([{ to: [email] }])
-  // Fewer, where those before were given up meanwhile.
-  expect(smtp.delivered[0]?.waiting).toBeLessThanOrEqual(2)
+  await eventually(() => smtp.delivered).toMatchObject([{ to: [email], waiting: 2 }])
   // What still waits for an answer would keep this server from its end.
   await smtp.stop()
 })

@@ -15,7 +15,7 @@ import { type RowChange, watchRows } from '../support/row-watch.js'
 import type { User } from '../support/user.js'
 
 /** Calls of each field by each caller: a query costs little. */
-const RUNS = { query: 60, mutation: 20, subscription: 20 }
+const RUNS = { query: 90, mutation: 25, subscription: 25 }
 
 // A long text is to reach whoever judges it, not the limit of the body; a lock is to be met, but not at once; and the known
 // refresh token is good for as long as this takes.

@@ -23,7 +23,7 @@ const MIN_GROUPS = 6
 /** So few that no session is so long over that the server may have removed it. */
 const MAX_GROUPS = 11
 /** Until then histories begin, and one that fails is made shorter. */
-const LIMIT_MS = 30_000
+const LIMIT_MS = 50_000
 
 const SETTINGS = {
   ...LIFETIMES,
