@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { ConfigError, loadConfig } from '../../src/config.js'
 import { startApp } from '../support/app.js'
+import { eventually } from '../support/eventually.js'
+import { metric } from '../support/metrics.js'
 import { openSocket, openStream } from '../support/streams.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-operations-'))
@@ -83,6 +85,7 @@ test('A mutation is refused by GET, known or not', async () => {
 test('Subscriptions come by their hash only', async () => {
   const socket = await openSocket(app.url, { token: ada.accessToken })
   const known = socket.follow('', {}, persisted(ALERTS).extensions)
+  await eventually(() => metric(app.url, 'event_subscribers')).toBe(1)
   expect((await socket.follow(ALERTS).next()).errors).toHaveLength(1)
   const stream = await openStream(app.url, { token: ada.accessToken }, ALERTS)
   expect((await stream.next()).errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT' } }])

@@ -5,8 +5,10 @@ import { openSuccessor } from '../../src/crypto/refresh-tokens.js'
 import { open } from '../../src/crypto/secrets.js'
 import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
+import { eventually } from '../support/eventually.js'
 import { RefreshDocument } from '../support/generated/graphql.js'
 import { SUBJECTS } from '../support/mailbox.js'
+import { metric } from '../support/metrics.js'
 import { createRefreshing, times } from '../support/refreshing.js'
 import { openSocket } from '../support/streams.js'
 import type { User } from '../support/user.js'
@@ -119,6 +121,7 @@ describe('a stolen token ends the session, records it, and tells the owner by ma
     const owner = await ada.logIn()
     const socket = await openSocket(beside.url, { token: owner.accessToken })
     const alerts = socket.follow('subscription { securityAlerts(minRiskLevel: HIGH) { node { type sessionId } } }')
+    await eventually(() => metric(beside.url, 'event_subscribers')).toBe(1)
     const hijacked = await openSocket(app.url, { token: stolen.accessToken })
     expect(await socket.ask('{ me { id } }')).toMatchObject({ data: { me: { id: ada.id } } })
 
