@@ -1,30 +1,32 @@
 import { execFileSync } from 'node:child_process'
-import { linkSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { afterEach, expect, it, vi } from 'vitest'
+import fs, { linkSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { runningPostgresUrl, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
 import { useDataDir } from '../support/embedded.js'
 
-const written = vi.hoisted(() => ({ follow: () => {} }))
-vi.mock('node:fs', async (importOriginal) => {
-  const fs = await importOriginal<typeof import('node:fs')>()
-  const write: typeof fs.writeFileSync = (...args) => {
-    fs.writeFileSync(...args)
-    written.follow()
-  }
-  return { ...fs, writeFileSync: write }
-})
+/** What happens between the writing of any file and the next step. */
+function afterWriting(next: () => void): void {
+  const { writeFileSync: write } = fs
+  const writing = vi.spyOn(fs, 'writeFileSync').mockImplementation((...args) => {
+    write(...args)
+    next()
+  })
+  syncBuiltinESMExports()
+  onTestFinished(() => {
+    writing.mockRestore()
+    syncBuiltinESMExports()
+  })
+}
 
 const { inDataDir, start } = useDataDir()
-afterEach(() => {
-  written.follow = () => {}
-})
 
 it.runIf(process.getuid?.() === 0)('Root gives away no file elsewhere by a link in the place of its own', async () => {
   const [file, link] = [inDataDir('file-of-root'), inDataDir('link')]
   writeFileSync(file, '', { mode: 0o600 })
   symlinkSync(file, link)
   // By whoever owns the directory, as soon as the password is in its file.
-  written.follow = () => renameSync(link, inDataDir('postgres.password'))
+  afterWriting(() => renameSync(link, inDataDir('postgres.password')))
   await expect(start(THROWAWAY_FLAGS)).rejects.toThrow()
   expect(statSync(file).uid).toBe(0)
 })
