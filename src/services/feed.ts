@@ -149,6 +149,22 @@ export function createFeed({ audit, bus, log }: Deps) {
 
   /** How many events all subscriptions have had since others had their turn. */
   let given = 0
+  let turnOfOthers: Promise<void> | undefined
+
+  /**
+   * Clients that read as fast as they can would else have all of a page at once, for each of their subscriptions. All wait
+   * for the same turn: after one of its own, each would go on with as many as are for all of them.
+   */
+  async function inMeasure(): Promise<void> {
+    while (given >= IN_ONE_GO) {
+      turnOfOthers ??= letOthers().then(() => {
+        given = 0
+        turnOfOthers = undefined
+      })
+      await turnOfOthers
+    }
+    given += 1
+  }
 
   async function* read(filter: AuditFilter, after: bigint, signal: AbortSignal): AsyncGenerator<AuditEvent> {
     subscribers += 1
@@ -168,13 +184,9 @@ export function createFeed({ audit, bus, log }: Deps) {
         // Who resumes where this ends is told that there is a gap.
         if (!events) return
         for (const event of events) {
+          await inMeasure()
           if (signal.aborted) return
           yield event
-          given += 1
-          if (given < IN_ONE_GO) continue
-          // Clients that read as fast as they can would else have all of a page at once, for each of their subscriptions.
-          await letOthers()
-          given = 0
         }
         position = upTo
         await beyond(position, signal)

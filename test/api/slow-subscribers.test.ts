@@ -18,28 +18,55 @@ async function newestCursor(user: User): Promise<string> {
 }
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
 
-test.each([
+const QUICK = [
   ['a WebSocket', async (url: string, token: string) => (await openSocket(url, { token })).follow],
   [
     'server-sent events',
     async (url: string, token: string) => (query: string, variables: object) =>
       openStream(url, { token }, query, variables),
   ],
-])('Who reads very many events over %s as fast as they come keeps nobody else waiting meanwhile', async (_, open) => {
-  const { url, installation, newUser } = await startApp()
-  const ada = await newUser()
-  const variables = { after: await newestCursor(ada) }
-  const { publish } = await openPublisher(installation)
-  const events = 1000
-  await publish(ada, 1, events)
-  await newestCursor(ada)
-  const follow = await open(url, ada.accessToken)
-  const alerts = await follow('subscription ($after: String) { securityAlerts(after: $after) { cursor } }', variables)
-  await alerts.next()
-  for (let request = 0; request < 3; request += 1) await fetch(`${url}/health/live`)
-  expect(alerts.received.length).toBeLessThan(events / 2)
-  await eventually(() => alerts.received.length).toBe(events)
-})
+] as const
+const CURSORS = 'subscription ($after: String) { securityAlerts(after: $after) { cursor } }'
+
+test.each(QUICK)(
+  'Who reads very many events over %s as fast as they come keeps nobody else waiting meanwhile',
+  async (_, open) => {
+    const { url, installation, newUser } = await startApp()
+    const ada = await newUser()
+    const variables = { after: await newestCursor(ada) }
+    const { publish } = await openPublisher(installation)
+    const events = 1000
+    await publish(ada, 1, events)
+    await newestCursor(ada)
+    const follow = await open(url, ada.accessToken)
+    const alerts = await follow(CURSORS, variables)
+    await alerts.next()
+    for (let request = 0; request < 3; request += 1) await fetch(`${url}/health/live`)
+    expect(alerts.received.length).toBeLessThan(events / 2)
+    await eventually(() => alerts.received.length).toBe(events)
+  },
+)
+
+test.each(QUICK)(
+  'Nor does who reads as many in forty subscriptions over %s: together they get no more at once',
+  async (_, open) => {
+    const { url, installation, newUser } = await startApp()
+    const ada = await newUser()
+    const variables = { after: await newestCursor(ada) }
+    const { publish } = await openPublisher(installation)
+    const events = 1000
+    await publish(ada, 1, events)
+    await newestCursor(ada)
+    const follow = await open(url, ada.accessToken)
+    const alerts = await Promise.all(Array.from({ length: 40 }, () => follow(CURSORS, variables)))
+    const count = () => alerts.reduce((sum, { received }) => sum + received.length, 0)
+    await Promise.all(alerts.map(({ next }) => next()))
+    const before = count()
+    for (let request = 0; request < 3; request += 1) await fetch(`${url}/health/live`)
+    expect(count() - before).toBeLessThan(events / 2)
+    await eventually(count, 60_000).toBe(alerts.length * events)
+  },
+)
 
 test('Nothing piles up for who does not read, nobody else waits, and reading on gives every event once and in order', async () => {
   const { url, installation, newUser } = await startApp()
