@@ -190,6 +190,12 @@ describe.skipIf(!hasRedis)('The connection to Redis', () => {
     await redis.admin.client('KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
     await vi.waitFor(() => expect(lines.join()).toContain('not reachable'), WAIT)
     await vi.waitFor(() => expect(connection.client.status).toBe('ready'), WAIT)
+    const read = connection.run(
+      (client) => client.echo('here'),
+      () => 'fallback',
+      5000,
+    )
+    expect(await read).toBe('here')
     expect(lines.join()).not.toContain('reachable again')
     await redis.admin.config('SET', 'maxmemory', '0')
     await vi.waitFor(() => expect(lines.join()).toContain('reachable again'), WAIT)

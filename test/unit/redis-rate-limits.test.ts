@@ -1,6 +1,7 @@
 import { describe, expect, test, vi } from 'vitest'
 import { createMemoryRateLimitStore } from '../../src/infra/memory.js'
 import { createRedisRateLimitStore } from '../../src/infra/redis-rate-limits.js'
+import type { RateLimitStore } from '../../src/ports.js'
 import { countOf, createConnections, newPrefix, redisOfFile, WAIT } from '../support/redis-connections.js'
 import { hasRedis } from '../support/redis-server.js'
 
@@ -8,7 +9,7 @@ const redis = await redisOfFile()
 const { connect } = createConnections()
 
 describe.skipIf(!hasRedis)('Rate limits in Redis', () => {
-  const storeOf = async (prefix: string, fallback = createMemoryRateLimitStore()) =>
+  const storeOf = async (prefix: string, fallback: RateLimitStore = createMemoryRateLimitStore()) =>
     createRedisRateLimitStore(await connect(redis.url), fallback, { prefix })
 
   test('200 concurrent calls over two connections against a limit of 5 pass exactly 5 times', async () => {
@@ -74,6 +75,30 @@ describe.skipIf(!hasRedis)('Rate limits in Redis', () => {
       expect({ ...theirs, resetMs: 0 }).toEqual({ ...ours, resetMs: 0 })
       expect(Math.abs(theirs.resetMs - ours.resetMs)).toBeLessThan(2000)
     }
+  })
+
+  test('after a limit was lowered whoever waits as long as he is told passes, and not just when the oldest call is gone', async () => {
+    const prefix = newPrefix()
+    const store = await storeOf(prefix)
+    const rule = { key: 'lowered', max: 5, windowMs: 600_000 }
+    await store.consume([rule])
+    const [key = ''] = await redis.admin.keys(`${prefix}*`)
+    const stamp = Number(await redis.admin.lindex(key, 0))
+    await redis.admin.lpush(key, stamp - 500_000_000)
+    const refused = await store.consume([{ ...rule, max: 1 }])
+    expect(refused.isAllowed).toBe(false)
+    expect(refused.resetMs).toBeGreaterThan(300_000)
+    // Where calls are left, it is the oldest that gives one back.
+    const passed = await store.consume([rule])
+    expect(passed).toMatchObject({ isAllowed: true, remaining: 2 })
+    expect(passed.resetMs).toBeLessThan(300_000)
+  })
+
+  test('a call without limits passes, and takes none of those that come with it away from Redis', async () => {
+    const store = await storeOf(newPrefix(), { consume: () => Promise.reject(new Error('fell back')) })
+    const rule = { key: 'k', max: 1, windowMs: 60_000 }
+    const verdicts = await Promise.all([store.consume([]), store.consume([rule]), store.consume([rule])])
+    expect(verdicts.map(({ isAllowed }) => isAllowed)).toEqual([true, true, false])
   })
 
   test('one call is one command, and what it leaves expires', async () => {

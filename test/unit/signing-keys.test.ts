@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { createKeyRings } from '../../src/crypto/key-ring.js'
 import { createSigningKeys } from '../../src/services/signing-keys.js'
 import { makeKey } from '../../src/services/stored-keys.js'
@@ -64,4 +64,54 @@ test('What is known of the keys is not believed for longer where the clock is se
   expect(await signingKeys.find(made.kid)).toMatchObject({ kid: made.kid })
   ;[found, now] = [null, now - 3_600_000]
   expect(await signingKeys.find(made.kid)).toBeNull()
+})
+
+test('Whoever makes keys up has the database asked once in a tenth of a second, however many ask', async () => {
+  const made = await newKey()
+  let [looks, now] = [0, Date.now()]
+  const look = () => {
+    looks += 1
+    return made
+  }
+  const { signingKeys } = createServer(look, () => new Date(now))
+  const ask = () => Promise.all(['a', 'b', 'c'].map((kid) => signingKeys.find(kid)))
+  expect(await ask()).toEqual([null, null, null])
+  await ask()
+  expect(looks).toBe(1)
+  now += 100
+  await ask()
+  await ask()
+  expect(looks).toBe(2)
+})
+
+test('Whoever watches a key hears of its end, though looks have failed; when nobody watches, nobody looks', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const made = await newKey()
+  let look = (): Key | null => made
+  let looks = 0
+  const { signingKeys } = createServer(() => {
+    looks += 1
+    return look()
+  })
+  await signingKeys.find(made.kid)
+  const [watching, gone] = [vi.fn(), vi.fn()]
+  const leave = signingKeys.watch(made.kid, gone)
+  leave()
+  const end = signingKeys.watch(made.kid, watching)
+  leave()
+  await vi.advanceTimersByTimeAsync(2000)
+  look = () => {
+    throw new Error('The database is away')
+  }
+  await vi.advanceTimersByTimeAsync(2000)
+  expect(watching).not.toHaveBeenCalled()
+  look = () => null
+  await vi.advanceTimersByTimeAsync(1000)
+  expect(watching).toHaveBeenCalled()
+  expect(gone).not.toHaveBeenCalled()
+  end()
+  const before = looks
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(looks).toBe(before)
 })
