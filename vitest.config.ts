@@ -57,7 +57,6 @@ export default defineConfig({
     // Only what hangs takes as long: a machine may be slow.
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    restoreMocks: true,
     // Every file has servers of its own, so the files can share the modules, which take seconds to load.
     isolate: false,
     setupFiles: ['test/support/loopback-only.ts'],
