@@ -3,6 +3,10 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 const NAME = 'portcullis_'
 
+/** What is the same for all servers of a process, and measured until it ends. */
+const processMetrics = new Registry()
+collectDefaultMetrics({ register: processMetrics })
+
 /** Remembers what the function gives for two short texts. */
 function memoize<T>(find: (first: string, second: string) => T): (first: string, second: string) => T {
   const found = new Map<string, T>()
@@ -17,13 +21,12 @@ function memoize<T>(find: (first: string, second: string) => T): (first: string,
 }
 
 /**
- * Everything that `/metrics` shows, in a registry of its own. Label values must come from small sets: give a route, never
+ * Everything that `/metrics` shows of a server, in a registry of its own. Label values must come from small sets: give a route, never
  * the path that a client asked for, and a root field of the schema, never a name from a document.
  */
 export function createMetrics() {
   const registry = new Registry()
   const registers = [registry]
-  collectDefaultMetrics({ register: registry })
 
   const httpSeconds = new Histogram({
     name: `${NAME}http_request_duration_seconds`,
@@ -87,7 +90,10 @@ export function createMetrics() {
         },
       })
     },
-    /** The text exposition format. */
-    render: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+    /** The text exposition format. What the process is measured by comes before what the server is. */
+    render: async () => ({
+      contentType: registry.contentType,
+      body: await Registry.merge([processMetrics, registry]).metrics(),
+    }),
   }
 }

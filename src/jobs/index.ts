@@ -22,8 +22,8 @@ const READING = /^\s*SELECT\b/i
 const POLL_SECONDS = 1
 /** Of jobs that have failed before. Others have 0. */
 const AGAIN = -1
-/** What a clock begins may begin a little later. */
-const CLOCK_POLL_SECONDS = 15
+/** For what a clock begins, which may begin a little later; and for workers that are woken, beside others that look. */
+const WOKEN = { pollingIntervalSeconds: 15 }
 const PURGE_CRON = '17 * * * *'
 const ROTATION_CRON = '47 * * * *'
 const EVERY_MINUTE = '* * * * *'
@@ -166,8 +166,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     for (const { id } of workers.get(queue) ?? []) boss.notifyWorker(id)
   }
 
-  const workByTheClock = (name: Queue, handle: () => Promise<void>) =>
-    work(name, 1, handle, { pollingIntervalSeconds: CLOCK_POLL_SECONDS })
+  const workByTheClock = (name: Queue, handle: () => Promise<void>) => work(name, 1, handle, WOKEN)
 
   const through = (sql: Sql) => ({
     db: { executeSql: async (text: string, values?: unknown[]) => ({ rows: await sql(text, values ?? []) }) },
@@ -200,11 +199,12 @@ export function createJobs({ execute, isOutage, log }: Deps) {
       const send = (id: string, { sealed }: { sealed: string }) => mailer.send(services.mails.render(sealed), id)
       await work('send-email', 2, send)
       // Those that a mail server is slow to refuse, for their domain say, come again and again: not to these.
-      await work('send-email', 3, send, { minPriority: AGAIN + 1 })
-      await work<{ sealed: string }>('mail-request', 2, (id, { sealed }) => services.requestedMails.fulfil(id, sealed))
-      await work<BreachCheck>('breach-check', 1, (id, check) =>
-        services.breaches.check(byServer(`job-${id}`), id, check),
-      )
+      await work('send-email', 3, send, { ...WOKEN, minPriority: AGAIN + 1 })
+      const fulfil = (id: string, { sealed }: { sealed: string }) => services.requestedMails.fulfil(id, sealed)
+      await work('mail-request', 1, fulfil)
+      await work('mail-request', 1, fulfil, WOKEN)
+      const check = (id: string, data: BreachCheck) => services.breaches.check(byServer(`job-${id}`), id, data)
+      await work('breach-check', 1, check, WOKEN)
       await workByTheClock('purge-expired', async () => {
         log.info({ purged: await services.maintenance.purge() }, 'Expired records were removed')
       })

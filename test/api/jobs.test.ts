@@ -2,8 +2,9 @@ import { expect, onTestFinished, test, vi } from 'vitest'
 import { PASSWORD, startApp, type TestApp } from '../support/app.js'
 import { createClient, expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
+import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
-import { RegisterDocument, RequestPasswordResetDocument } from '../support/generated/graphql.js'
+import { LoginDocument, RegisterDocument, RequestPasswordResetDocument } from '../support/generated/graphql.js'
 import { createInstallation } from '../support/installation.js'
 import { SUBJECTS } from '../support/mailbox.js'
 import { processEnv, START_MS, startProcess } from '../support/server-process.js'
@@ -176,4 +177,16 @@ test('A mail that is being delivered when SIGTERM comes is delivered, once', asy
   expect(smtp.delivered).toHaveLength(1)
   expect((await query(MAILS)).rows).toMatchObject([{ name: 'send-email', state: 'completed' }])
   expect(server.output()).not.toMatch(/"level":"(error|fatal)"/)
+})
+
+test('However much the job queue waits for, most connections to the database are left to requests', async () => {
+  const app = await startApp({ env: { DATABASE_POOL_SIZE: '4' } })
+  const account = await app.register()
+  const lock = await lockDatabase(app.installation, 'LOCK TABLE jobs.job_common IN ACCESS EXCLUSIVE MODE')
+  for (const queue of ['send-email', 'mail-request', 'breach-check'] as const) app.operator.wake(queue)
+  await lock.untilWaiting(2)
+  const input = { identifier: account.email, password: PASSWORD }
+  expectType(await app.anonymous.call(LoginDocument, { input }), 'EmailNotVerifiedError')
+  await lock.untilWaiting(2)
+  await lock.release()
 })
