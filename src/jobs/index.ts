@@ -127,7 +127,6 @@ export function createJobs({ execute, isOutage, log }: Deps) {
       batchSize: 1,
       pollingIntervalSeconds,
       minPriority,
-      burstWhenBatchFull: true,
       includeMetadata: true,
     } as const
     const run =
@@ -143,6 +142,8 @@ export function createJobs({ execute, isOutage, log }: Deps) {
           throw error
         } finally {
           worker.isBusy = false
+          // Else it sleeps after each job, however many wait.
+          boss.notifyWorker(worker.id)
         }
       }
     for (let index = 0; index < count; index += 1) {
@@ -197,9 +198,13 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     /** Begins to work. */
     async start(services: Services, mailer: Mailer): Promise<void> {
       const send = (id: string, { sealed }: { sealed: string }) => mailer.send(services.mails.render(sealed), id)
-      await work('send-email', 2, send)
-      // Those that a mail server is slow to refuse, for their domain say, come again and again: not to these.
-      await work('send-email', 3, send, { ...WOKEN, minPriority: AGAIN + 1 })
+      await work('send-email', 1, send)
+      await work('send-email', 1, send, WOKEN)
+      // Those that a mail server is slow to refuse, for their domain say, come again and again: not to these. One of them
+      // looks too, for what a process asks for that is killed, or whose own have all to wait.
+      const firstTries = { minPriority: AGAIN + 1 }
+      await work('send-email', 1, send, firstTries)
+      await work('send-email', 2, send, { ...WOKEN, ...firstTries })
       const fulfil = (id: string, { sealed }: { sealed: string }) => services.requestedMails.fulfil(id, sealed)
       await work('mail-request', 1, fulfil)
       await work('mail-request', 1, fulfil, WOKEN)

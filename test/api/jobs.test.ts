@@ -179,6 +179,17 @@ test('A mail that is being delivered when SIGTERM comes is delivered, once', asy
   expect(server.output()).not.toMatch(/"level":"(error|fatal)"/)
 })
 
+const LEFT = `SELECT FROM jobs.job WHERE name = 'mail-request' AND state < 'completed'`
+
+test('However many mails are asked for at once, who has carried out one takes the next at once', async () => {
+  const app = await startApp({ env: { RATE_LIMITS: '*=100000/1m' } })
+  const { query } = await openDatabase(app.installation)
+  const ask = (email: string) => app.anonymous.call(RequestPasswordResetDocument, { input: { email } })
+  // At one in each second, they would take longer than anybody waits here.
+  await Promise.all(Array.from({ length: 100 }, (_, index) => ask(`nobody${index}@example.com`)))
+  await eventually(async () => (await query(LEFT)).rowCount).toBe(0)
+})
+
 test('However much the job queue waits for, most connections to the database are left to requests', async () => {
   const app = await startApp({ env: { DATABASE_POOL_SIZE: '4' } })
   const account = await app.register()
