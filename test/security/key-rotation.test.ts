@@ -3,6 +3,7 @@ import { PgBoss } from 'pg-boss'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
 import { runCli } from '../support/cli.js'
+import { stopClock } from '../support/clock.js'
 import { openDatabase } from '../support/database.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
@@ -146,6 +147,21 @@ describe('of those who make keys at the same time', () => {
     expect(published.size).toBe(1)
     expect(kids).toContain([...published][0])
   })
+})
+
+test('A key verifies for a minute longer than its last token lives, and not for longer because of the next one', async () => {
+  const app = await startApp()
+  const first = kidOf(await app.newUser())
+  stopClock(app.clock)
+  await app.operator.rotateKeys()
+  app.clock.advance('10m')
+  await app.operator.rotateKeys()
+  app.clock.advance('5m')
+  const before = await publishedBy(app)
+  expect(before.size).toBe(3)
+  app.clock.advance('1m')
+  before.delete(first)
+  expect(await publishedBy(app)).toEqual(before)
 })
 
 describe('the schedule', () => {

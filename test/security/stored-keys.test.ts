@@ -7,6 +7,11 @@ import { openDatabase } from '../support/database.js'
 import { TEST_ENVIRONMENT } from '../support/environment.js'
 import { MeDocument } from '../support/generated/graphql.js'
 
+async function keysOf({ url }: TestApp): Promise<JWK[]> {
+  const { keys } = (await (await fetch(`${url}/.well-known/jwks.json`)).json()) as { keys: JWK[] }
+  return keys
+}
+
 test('A public key that stands beside ours in the database is never published as ours', async () => {
   const app = await startApp()
   const { query } = await openDatabase(app.installation)
@@ -14,7 +19,7 @@ test('A public key that stands beside ours in the database is never published as
   const foreign = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' })
   await query('UPDATE signing_keys SET public_jwk = $1', [{ ...foreign, kid, alg: 'EdDSA', use: 'sig' }])
   const restarted = await startApp({ beside: app })
-  const { keys } = (await (await fetch(`${restarted.url}/.well-known/jwks.json`)).json()) as { keys: JWK[] }
+  const keys = await keysOf(restarted)
   expect(keys).toEqual([{ kty: 'OKP', crv: 'Ed25519', x: expect.any(String), kid, alg: 'EdDSA', use: 'sig' }])
   // The kid is the thumbprint of the key that it names (RFC 7638).
   expect(await calculateJwkThumbprint(keys[0] ?? {})).toBe(kid)
@@ -50,7 +55,28 @@ test('The clean-up seals keys anew where they lie under an earlier SECRET_KEY, w
   const both = await startApp({ env: { SECRET_KEY: `${next},${TEST_ENVIRONMENT.SECRET_KEY}` }, beside: app })
   await both.operator.purge()
   const after = await startApp({ env: { SECRET_KEY: next }, beside: app })
-  const keysOf = async ({ url }: TestApp) => (await fetch(`${url}/.well-known/jwks.json`)).json()
   expect(await keysOf(after)).toEqual(await keysOf(both))
   expect(await ada.sessions()).toHaveLength(1)
+})
+
+test('A key that signs no more, of a SECRET_KEY that is gone, is told of, and keeps no server from its start', async () => {
+  const app = await startApp()
+  const next = 'the-secret-key-that-comes-after-that-of-the-tests'
+  const both = await startApp({ env: { SECRET_KEY: `${next},${TEST_ENVIRONMENT.SECRET_KEY}` }, beside: app })
+  const kid = await both.operator.rotateKeys()
+  const after = await startApp({ env: { SECRET_KEY: next }, beside: app })
+  expect((await keysOf(after)).map((key) => key.kid)).toEqual([kid])
+  expect(after.log.problems.map(({ message }) => message)).toContain(
+    'A signing key was stored under a SECRET_KEY that is not configured',
+  )
+  after.log.hush(/A signing key was stored under/)
+})
+
+test('A new key takes the place of those of its own algorithm only', async () => {
+  const app = await startApp()
+  const other = await startApp({ env: { JWT_ALGORITHM: 'ES256' }, beside: app })
+  const before = await keysOf(other)
+  await app.operator.rotateKeys()
+  app.clock.advance('1h')
+  expect(await keysOf(other)).toEqual(before)
 })
