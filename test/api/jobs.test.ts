@@ -59,6 +59,25 @@ test('A mail that is always refused is not lost: after its last try it is in the
   ])
 })
 
+test('A mail that was refused has its place behind those that nobody has tried yet', async () => {
+  const smtp = await startSmtp({ refusals: Number.POSITIVE_INFINITY })
+  const app = await startApp({ env: { SMTP_URL: smtp.url } })
+  const { query } = await openDatabase(app.installation)
+  await app.register()
+  const places = `SELECT state, priority FROM jobs.job WHERE name = 'send-email'`
+  await eventually(async () => (await query(places)).rows).toEqual([{ state: 'retry', priority: -1 }])
+})
+
+test('A breach check is tried again twenty times, a request for a mail twelve, and no signature of the log', async () => {
+  const { query } = await openDatabase((await startApp()).installation)
+  const limits = `SELECT name, retry_limit AS tries FROM jobs.queue WHERE name = ANY ($1) ORDER BY name`
+  expect((await query(limits, [['breach-check', 'mail-request', 'sign-audit-log']])).rows).toEqual([
+    { name: 'breach-check', tries: 20 },
+    { name: 'mail-request', tries: 12 },
+    { name: 'sign-audit-log', tries: 0 },
+  ])
+})
+
 test('A mail that was written under a SECRET_KEY that is gone is told of, not just tried in silence', async () => {
   const smtp = await startSmtp({ refusals: Number.POSITIVE_INFINITY })
   const env = { ...OWN_KEYS, SMTP_URL: smtp.url }
