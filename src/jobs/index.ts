@@ -22,8 +22,8 @@ const READING = /^\s*SELECT\b/i
 const POLL_SECONDS = 1
 /** Of jobs that have failed before. Others have 0. */
 const AGAIN = -1
-/** For what a clock begins, which may begin a little later; and for workers that are woken, beside others that look. */
-const WOKEN = { pollingIntervalSeconds: 15 }
+/** Of workers for what may begin a little later, and of those beside others that look each second. */
+const SELDOM = { pollingIntervalSeconds: 15 }
 const PURGE_CRON = '17 * * * *'
 const ROTATION_CRON = '47 * * * *'
 const EVERY_MINUTE = '* * * * *'
@@ -167,7 +167,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     for (const { id } of workers.get(queue) ?? []) boss.notifyWorker(id)
   }
 
-  const workByTheClock = (name: Queue, handle: () => Promise<void>) => work(name, 1, handle, WOKEN)
+  const workByTheClock = (name: Queue, handle: () => Promise<void>) => work(name, 1, handle, SELDOM)
 
   const through = (sql: Sql) => ({
     db: { executeSql: async (text: string, values?: unknown[]) => ({ rows: await sql(text, values ?? []) }) },
@@ -199,17 +199,17 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     async start(services: Services, mailer: Mailer): Promise<void> {
       const send = (id: string, { sealed }: { sealed: string }) => mailer.send(services.mails.render(sealed), id)
       await work('send-email', 1, send)
-      await work('send-email', 1, send, WOKEN)
+      await work('send-email', 1, send, SELDOM)
       // Those that a mail server is slow to refuse, for their domain say, come again and again: not to these. One of them
       // looks too, for what a process asks for that is killed, or whose own have all to wait.
       const firstTries = { minPriority: AGAIN + 1 }
       await work('send-email', 1, send, firstTries)
-      await work('send-email', 2, send, { ...WOKEN, ...firstTries })
+      await work('send-email', 2, send, { ...SELDOM, ...firstTries })
       const fulfil = (id: string, { sealed }: { sealed: string }) => services.requestedMails.fulfil(id, sealed)
       await work('mail-request', 1, fulfil)
-      await work('mail-request', 1, fulfil, WOKEN)
+      await work('mail-request', 1, fulfil, SELDOM)
       const check = (id: string, data: BreachCheck) => services.breaches.check(byServer(`job-${id}`), id, data)
-      await work('breach-check', 1, check, WOKEN)
+      await work('breach-check', 1, check, SELDOM)
       await workByTheClock('purge-expired', async () => {
         log.info({ purged: await services.maintenance.purge() }, 'Expired records were removed')
       })
