@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs'
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import pLimit from 'p-limit'
 import type { Config } from './config.js'
 import { createBreachChecker } from './infra/breach-checker.js'
 import { rethrowIfItsFault } from './infra/database-problems.js'
@@ -44,8 +43,6 @@ export interface Urls {
 
 const MIGRATIONS = fileURLToPath(new URL('../prisma/migrations', import.meta.url))
 const OWNER_ONLY = 0o600
-/** Which the job queue takes at once, so that all its workers leave the others to requests. */
-const JOB_CONNECTIONS = 2
 const OWNER_ONLY_DIRECTORY = 0o700
 const MIN_SECRET_BYTES = 32
 
@@ -157,8 +154,7 @@ async function assemble(config: Config, log: Log, urls: Urls, replacements: Repl
 
   const applied = await applyTo(url, log)
   if (applied.length > 0) log.info({ applied }, 'The database was migrated')
-  const oneOfJobs = pLimit(JOB_CONNECTIONS)
-  const execute = (text: string, values?: unknown[]) => oneOfJobs(() => db.pool.query(text, values))
+  const execute = (text: string, values?: unknown[]) => db.pool.query(text, values)
   const jobs = createJobs({ execute, isOutage: isDatabaseUnavailable, log })
 
   const { smtpUrl, from } = config.mail

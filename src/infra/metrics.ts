@@ -21,8 +21,8 @@ function memoize<T>(find: (first: string, second: string) => T): (first: string,
 }
 
 /**
- * Everything that `/metrics` shows of a server, in a registry of its own. Label values must come from small sets: give a route, never
- * the path that a client asked for, and a root field of the schema, never a name from a document.
+ * Everything that `/metrics` shows of a server, in a registry of its own. Label values must come from small sets: give a
+ * route, never the path that a client asked for, and a root field of the schema, never a name from a document.
  */
 export function createMetrics() {
   const registry = new Registry()

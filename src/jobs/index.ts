@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import pLimit from 'p-limit'
 import { type JobWithMetadata, PgBoss } from 'pg-boss'
 import type { Jobs, Log, Mailer, Sql } from '../ports.js'
 import type { BreachCheck } from '../services/breaches.js'
@@ -17,13 +18,15 @@ interface Deps {
 }
 
 const SCHEMA = 'jobs'
+/** What all workers together take of the shared pool at once: the rest is left to requests. */
+const CONNECTIONS = 2
 /** Which a standby answers too. */
 const READING = /^\s*SELECT\b/i
 const POLL_SECONDS = 1
 /** Of jobs that have failed before. Others have 0. */
 const AGAIN = -1
-/** Of workers for what may begin a little later, and of those beside others that look each second. */
-const SELDOM = { pollingIntervalSeconds: 15 }
+/** Of what may begin a little later, and of workers beside one that looks as often as it has to be. */
+const SELDOM_SECONDS = 15
 const PURGE_CRON = '17 * * * *'
 const ROTATION_CRON = '47 * * * *'
 const EVERY_MINUTE = '* * * * *'
@@ -72,8 +75,9 @@ export function createJobs({ execute, isOutage, log }: Deps) {
       throw error
     }
   }
+  const limit = pLimit(CONNECTIONS)
   const boss = new PgBoss({
-    db: { executeSql },
+    db: { executeSql: (text: string, values?: unknown[]) => limit(executeSql, text, values) },
     schema: SCHEMA,
     superviseIntervalSeconds: SUPERVISE_SECONDS,
     monitorIntervalSeconds: SUPERVISE_SECONDS,
@@ -120,15 +124,9 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     name: Queue,
     count: number,
     handle: (id: string, data: Data) => Promise<void>,
-    { pollingIntervalSeconds = POLL_SECONDS, minPriority = AGAIN } = {},
+    { pollSeconds = POLL_SECONDS, minPriority = AGAIN } = {},
   ) {
     const ours = workers.get(name) ?? []
-    const options = {
-      batchSize: 1,
-      pollingIntervalSeconds,
-      minPriority,
-      includeMetadata: true,
-    } as const
     const run =
       (worker: Worker) =>
       async ([job]: JobWithMetadata<Data>[]) => {
@@ -148,6 +146,8 @@ export function createJobs({ execute, isOutage, log }: Deps) {
       }
     for (let index = 0; index < count; index += 1) {
       const worker = { id: '', isBusy: false }
+      const pollingIntervalSeconds = index === 0 ? pollSeconds : SELDOM_SECONDS
+      const options = { batchSize: 1, pollingIntervalSeconds, minPriority, includeMetadata: true } as const
       worker.id = await boss.work<Data, void, typeof options>(name, options, run(worker))
       ours.push(worker)
     }
@@ -167,7 +167,8 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     for (const { id } of workers.get(queue) ?? []) boss.notifyWorker(id)
   }
 
-  const workByTheClock = (name: Queue, handle: () => Promise<void>) => work(name, 1, handle, SELDOM)
+  const workByTheClock = (name: Queue, handle: () => Promise<void>) =>
+    work(name, 1, handle, { pollSeconds: SELDOM_SECONDS })
 
   const through = (sql: Sql) => ({
     db: { executeSql: async (text: string, values?: unknown[]) => ({ rows: await sql(text, values ?? []) }) },
@@ -198,18 +199,12 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     /** Begins to work. */
     async start(services: Services, mailer: Mailer): Promise<void> {
       const send = (id: string, { sealed }: { sealed: string }) => mailer.send(services.mails.render(sealed), id)
-      await work('send-email', 1, send)
-      await work('send-email', 1, send, SELDOM)
-      // Those that a mail server is slow to refuse, for their domain say, come again and again: not to these. One of them
-      // looks too, for what a process asks for that is killed, or whose own have all to wait.
-      const firstTries = { minPriority: AGAIN + 1 }
-      await work('send-email', 1, send, firstTries)
-      await work('send-email', 2, send, { ...SELDOM, ...firstTries })
-      const fulfil = (id: string, { sealed }: { sealed: string }) => services.requestedMails.fulfil(id, sealed)
-      await work('mail-request', 1, fulfil)
-      await work('mail-request', 1, fulfil, SELDOM)
+      await work('send-email', 2, send)
+      // Those that a mail server is slow to refuse, for their domain say, come again and again: not to these.
+      await work('send-email', 3, send, { minPriority: AGAIN + 1 })
+      await work<{ sealed: string }>('mail-request', 2, (id, { sealed }) => services.requestedMails.fulfil(id, sealed))
       const check = (id: string, data: BreachCheck) => services.breaches.check(byServer(`job-${id}`), id, data)
-      await work('breach-check', 1, check, SELDOM)
+      await work('breach-check', 1, check, { pollSeconds: SELDOM_SECONDS })
       await workByTheClock('purge-expired', async () => {
         log.info({ purged: await services.maintenance.purge() }, 'Expired records were removed')
       })

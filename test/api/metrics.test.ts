@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import perfHooks from 'node:perf_hooks'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
 import { metric } from '../support/metrics.js'
@@ -25,4 +26,11 @@ test('The metrics tell how often each root field was asked, how it ended and how
 test('The metrics tell of the process, too', async () => {
   const text = await (await fetch(`${app.url}/metrics`)).text()
   expect(text).toMatch(/^process_resident_memory_bytes \d+$/m)
+})
+
+test('A process is measured once, however many servers it has had: a measurement does not end with its server', async () => {
+  const measure = vi.spyOn(perfHooks, 'monitorEventLoopDelay')
+  onTestFinished(() => measure.mockRestore())
+  await startApp()
+  expect(measure).not.toHaveBeenCalled()
 })
