@@ -5,7 +5,7 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 # Every package comes ready to run; our own build follows.
 RUN npm ci --ignore-scripts --no-audit --no-fund
-COPY prisma.config.ts tsconfig.json tsconfig.build.json ./
+COPY prisma.config.ts tsconfig.json ./
 COPY scripts scripts
 COPY prisma prisma
 COPY src src
