@@ -152,7 +152,7 @@ export function createRedisCache(connection: RedisConnection, options: RedisCach
       const miss = misses.take(key)
       if (!miss) return []
       const until = Math.floor(miss.since + FILL_LIFE_MS)
-      return [{ key: entryKey(key), values: [miss.generation, value, Math.max(1, Math.ceil(ttlSeconds)), until] }]
+      return [{ key: entryKey(key), values: [miss.generation, value, ttlSeconds, until] }]
     })
     if (fills.length === 0) return
     let isSent = false
