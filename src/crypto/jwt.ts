@@ -48,7 +48,7 @@ export const CLOCK_SKEW_SECONDS = 5
 const MAX_TOKEN_LENGTH = 8192
 /** All that our headers say. One that says more is not ours: keys and rules that come with a token are refused unread. */
 const HEADER = new Set(['alg', 'typ', 'kid'])
-const REQUIRED_CLAIMS = ['sub', 'sid', 'jti', 'iat', 'nbf', 'exp', 'auth_time']
+const REQUIRED_CLAIMS = ['sub', 'jti', 'iat', 'nbf', 'exp', 'auth_time']
 
 export function signAccessToken(
   claims: AccessTokenClaims,
@@ -60,13 +60,12 @@ export function signAccessToken(
 }
 
 /**
- * Whether a text is a JWS in compact form, in the only way to write it: base64url without padding, line ends or bits to spare
- * (RFC 7515 section 2, RFC 4648 sections 3.3 and 3.5). The library would read others as the same token.
+ * Whether the parts of a text are written in the only way to write them: base64url without padding, line ends or bits to spare
+ * (RFC 7515 section 2, RFC 4648 sections 3.3 and 3.5). The library, which counts them, would read others as the same token.
  * @internal
  */
 export function isCanonical(token: string): boolean {
-  const parts = token.split('.')
-  return parts.length === 3 && parts.every((part) => Buffer.from(part, 'base64url').toString('base64url') === part)
+  return token.split('.').every((part) => Buffer.from(part, 'base64url').toString('base64url') === part)
 }
 
 /** When a token says that it was issued; null for what is none. Nothing is verified. */

@@ -1,4 +1,4 @@
-import { generateKeyPair, importJWK } from 'jose'
+import { generateKeyPair, importJWK, SignJWT } from 'jose'
 import { expect, test } from 'vitest'
 import {
   type AccessTokenClaims,
@@ -42,6 +42,14 @@ test('A token without the id of a session is none', async () => {
   const signer = { algorithm: 'ES256', kid: 'k', signingKey: privateKey } as const
   const other = await signAccessToken({ ...claims, sid: 7 as never }, signer)
   expect(await verify('ES256', async () => ours, other)).toBeNull()
+})
+
+test('A token that does not name its key by a text is none, whatever key is found', async () => {
+  for (const kid of [undefined, 7, ['k']]) {
+    const header = { alg: 'ES256', typ: 'at+jwt', kid: kid as never }
+    const other = await new SignJWT(claims).setProtectedHeader(header).sign(privateKey)
+    expect(await verify('ES256', async () => ours, other), `${kid}`).toBeNull()
+  }
 })
 
 test('A token says when it was issued; what is none says nothing', () => {
