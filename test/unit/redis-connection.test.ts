@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
+import type { RedisClient } from '../../src/infra/redis-client.js'
 import { createConnections, newPrefix, ready, redisOfFile, timed, WAIT } from '../support/redis-connections.js'
 import { freePort, hasRedis } from '../support/redis-server.js'
 
@@ -174,12 +175,9 @@ describe.skipIf(!hasRedis)('The connection to Redis', () => {
   test('a closed connection only falls back', async () => {
     const connection = await connect(redis.url)
     await connection.close()
-    expect(
-      await connection.run(
-        (client) => client.ping(),
-        () => 'fallback',
-      ),
-    ).toBe('fallback')
+    const ping = vi.fn((client: RedisClient) => client.ping())
+    expect(await connection.run(ping, () => 'fallback')).toBe('fallback')
+    expect(ping).not.toHaveBeenCalled()
   })
 
   test('a server that has no memory for more is not reachable until it has', async () => {

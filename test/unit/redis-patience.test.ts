@@ -48,6 +48,30 @@ describe.skipIf(!hasRedis)('Patience with Redis', () => {
     expect(tries() - before).toBeLessThan(2)
   })
 
+  test('a server that is slow, but answers whoever waits, keeps its connection', async () => {
+    const connection = await connect(redis.url)
+    const outages = connection.outages()
+    const { askSlowly } = callersOf(connection)
+    expect(await askSlowly()).toBe('fallback')
+    // For longer than one that is silent is given.
+    for (let time = 0; time < 8; time += 1) expect(await askSlowly(10_000)).toBeNull()
+    expect(await askSlowly()).toBe('fallback')
+    expect(await askSlowly(10_000)).toBeNull()
+    expect(connection.outages()).toBe(outages)
+  })
+
+  test('a new connection brings back all who have given up at once', async () => {
+    const connection = await connect(redis.url)
+    const { ask } = callersOf(connection)
+    redis.pause()
+    expect(await ask()).toBe('fallback')
+    redis.resume()
+    const isBack = new Promise<void>((resolve) => connection.onReconnect(resolve))
+    connection.client.disconnect(true)
+    await isBack
+    expect(await Promise.all([ask(), ask(), ask()])).toEqual([null, null, null])
+  })
+
   test('whoever closes the connection is told of no outage, nor are those who wait for an answer', async () => {
     const connection = await connect(redis.url)
     const copy = connection.duplicate()
