@@ -1,6 +1,8 @@
-import { describe, expect, test, vi } from 'vitest'
+import { EventEmitter } from 'node:events'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import type { RedisConnection } from '../../src/infra/redis.js'
 import { createRedisBus } from '../../src/infra/redis-bus.js'
-import { createConnections, newPrefix, redisOfFile, WAIT } from '../support/redis-connections.js'
+import { countOf, createConnections, newPrefix, redisOfFile, WAIT } from '../support/redis-connections.js'
 import { hasRedis } from '../support/redis-server.js'
 import { startTcpProxy } from '../support/tcp-proxy.js'
 
@@ -32,6 +34,18 @@ describe.skipIf(!hasRedis)('The event bus over Redis', () => {
     expect([...heard].sort()).toEqual(['first 1', 'first 2', 'first 3', 'second 1', 'second 2', 'second 3'])
     end()
     await expect.poll(() => subscribers(`${prefix}bus:user`), WAIT).toBe(1)
+  })
+
+  test('what several follow in one process is asked for once', async () => {
+    const prefix = newPrefix()
+    const bus = await busOf(prefix)
+    bus.subscribe('other', () => {})
+    await expect.poll(() => subscribers(`${prefix}bus:other`), WAIT).toBe(1)
+    const before = await countOf(redis, 'subscribe')
+    for (let time = 0; time < 10; time += 1) bus.subscribe('user', () => {})
+    bus.subscribe('last', () => {})
+    await expect.poll(() => subscribers(`${prefix}bus:last`), WAIT).toBe(1)
+    expect((await countOf(redis, 'subscribe')) - before).toBe(2)
   })
 
   test('who ends, also twice, takes the messages of other processes from nobody else', async () => {
@@ -86,5 +100,51 @@ describe.skipIf(!hasRedis)('The event bus over Redis', () => {
       { timeout: 30_000, interval: 100 },
     )
     expect(heard).not.toContain('lost')
+  })
+})
+
+describe('The connection on which the event bus listens', () => {
+  function createFake(isCluster = false) {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const subscriber = Object.assign(new EventEmitter(), {
+      status: 'ready',
+      subscribe: vi.fn(async () => 1),
+      unsubscribe: async () => 0,
+      ping: vi.fn(async () => 'PONG'),
+      disconnect: vi.fn(),
+    })
+    const connection = { isCluster, duplicate: () => subscriber, run: async () => 0 } as never as RedisConnection
+    const bus = createRedisBus(connection, { prefix: '', log })
+    onTestFinished(bus.close)
+    return { bus, subscriber }
+  }
+
+  test('is asked for nothing while nobody follows anything', async () => {
+    const { bus, subscriber } = createFake()
+    subscriber.emit('ready')
+    bus.subscribe('user', () => {})()
+    subscriber.emit('ready')
+    expect(subscriber.subscribe.mock.calls).toEqual([['bus:user']])
+  })
+
+  test('is asked again for what it has refused, until it gives it', async () => {
+    const { bus, subscriber } = createFake()
+    for (let time = 0; time < 3; time += 1) subscriber.subscribe.mockRejectedValueOnce(new Error('NOPERM'))
+    bus.subscribe('user', () => {})
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(subscriber.subscribe.mock.calls).toEqual(Array.from({ length: 4 }, () => ['bus:user']))
+  })
+
+  test.each([
+    ['is given up when it does not answer', 'ready', false, [[true]]],
+    ['is not given up while it is made', 'connecting', false, []],
+    ['is not given up where a cluster looks after it', 'ready', true, []],
+  ])('%s', async (_, status, isCluster, expected) => {
+    const { subscriber } = createFake(isCluster)
+    Object.assign(subscriber, { status }).ping.mockRejectedValue(new Error('Command timed out'))
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(subscriber.ping).toHaveBeenCalled()
+    expect(subscriber.disconnect.mock.calls).toEqual(expected)
   })
 })
