@@ -8,7 +8,7 @@ const newKey = async () => ({ ...(await makeKey(KEYS, 'EdDSA', new Date())), ret
 type Key = Awaited<ReturnType<typeof newKey>>
 
 /** A server whose database gives, at each look, what `look` says. */
-function createServer(look: () => Key | null, now = () => new Date()) {
+function createServer(look: () => Key | null, now = () => new Date(), settings: { algorithm?: 'HS256' } = {}) {
   let hearOfChange = () => {}
   const prisma = { signingKey: { findFirst: async () => look(), findMany: async () => [look()].filter(Boolean) } }
   const tx = { prisma, sql: async () => [] }
@@ -21,7 +21,8 @@ function createServer(look: () => Key | null, now = () => new Date()) {
     clock: { now },
     log: { error: () => {} } as never,
     bus: { publish: () => {}, subscribe } as never,
-    ...{ keys: KEYS, algorithm: 'EdDSA' as const, hmacKeys: [], tokenLifetimeMs: 900_000, rotationMs: null },
+    ...{ keys: KEYS, algorithm: 'EdDSA' as const, hmacKeys: ['a secret'], tokenLifetimeMs: 900_000, rotationMs: 1 },
+    ...settings,
   })
   return { signingKeys, hearOfChange: () => hearOfChange() }
 }
@@ -39,6 +40,14 @@ test.each([
   })
   if (isStart) await signingKeys.prepare()
   expect((await signingKeys.signer()).kid).toBe(made.kid)
+})
+
+test.each([
+  ['that is gone', {}],
+  ['of HS256, which is in the settings', { algorithm: 'HS256' as const }],
+])('The schedule has nothing to replace in a key %s', async (_, settings) => {
+  const { signingKeys } = createServer(() => null, undefined, settings)
+  expect(await signingKeys.rotateIfDue()).toBeNull()
 })
 
 test('A key that is withdrawn while the keys are read is not believed', async () => {
