@@ -94,6 +94,25 @@ test('What a key has signed that cannot be read, for want of its SECRET_KEY, is 
   expect((await query('SELECT FROM audit_checkpoints')).rowCount).toBe(1)
 })
 
+test('A key of which something is left that is not signed anew stays known, and since when it signs no more', async () => {
+  const app = await startApp({ env: { ...env, AUDIT_CHECKPOINT_INTERVAL: '1m' } })
+  await app.newUser()
+  await app.allEvents()
+  app.clock.advance('2m')
+  await app.operator.sign()
+  const { query, tamper } = await openDatabase(app.installation)
+  const [{ kid }] = (await query(KEYS)).rows
+  await app.operator.rotateKeys()
+  const retired = 'SELECT retired_at AS at FROM signing_keys WHERE kid = $1'
+  const before = (await query(retired, [kid])).rows
+  expect(before).toEqual([{ at: expect.any(Date) }])
+  await tamper(`UPDATE audit_checkpoints SET jws = 'forged'`)
+  app.clock.advance('1m')
+  await app.operator.revokeKey(kid)
+  expect((await query(retired, [kid])).rows).toEqual(before)
+  app.log.hush(/The audit log was tampered with/)
+})
+
 test('A checkpoint whose key is another one whenever it is read is called forged', async () => {
   const app = await startApp({ env: { ...env, AUDIT_CHECKPOINT_INTERVAL: '1m' } })
   const auditor = await app.auditor()
