@@ -106,11 +106,23 @@ const unconditionalRule: ValidationRule = (context) => ({
   },
 })
 
+/** Lines of a document for each of the tokens that it may have: for each one, and for a comment of its own. */
+const LINES_PER_TOKEN = 2
+
+/** Each error counts the lines before its place anew. */
+function assertLines(document: string, most: number): void {
+  const ends = /\r\n|[\n\r]/g
+  for (let lines = 1; ends.test(document); lines += 1) if (lines === most) refuse(`Has more than ${most} lines.`)
+}
+
 /** Refuses documents beyond the limits, on every transport. */
 export const documentLimits = ({ tokens, depth, aliases, rootFields, directives }: DocumentLimits): Plugin[] => [
   {
     onParse({ parseFn, setParseFn }) {
-      setParseFn((source, options) => parseFn(source, { ...options, maxTokens: tokens, maxComments: tokens }))
+      setParseFn((source, options) => {
+        assertLines(typeof source === 'string' ? source : source.body, LINES_PER_TOKEN * tokens)
+        return parseFn(source, { ...options, maxTokens: tokens, maxComments: tokens })
+      })
     },
   },
   maxDepthPlugin({ n: depth, flattenFragments: true, onReject }),

@@ -186,3 +186,23 @@ test('A document of very many fragments, there or not, is too complex, on every 
       expect(errors[0]).toMatchObject({ extensions: { code } })
   }
 })
+
+// Each error about a document says at which line it is, and counts the lines before it for that.
+test.each(['\n', '\r', '\r\n'])('A document of very many lines is too complex, on every transport: %j', async (end) => {
+  const { anonymous, url } = await startApp({ env: { MAX_QUERY_TOKENS: '100' } })
+  const socket = await openSocket(url)
+  for (const [lines, code] of [
+    [200, 'BAD_USER_INPUT'],
+    [201, 'QUERY_TOO_COMPLEX'],
+  ] as const) {
+    const query = `{${end.repeat(lines - 1)} wrong }`
+    const body = JSON.stringify({ query })
+    for (const { errors = [] } of [
+      await anonymous.post(body),
+      await anonymous.post(body, { accept: 'application/json;q=0.9' }),
+      await (await openStream(url, {}, query)).next(),
+      await socket.ask(query),
+    ])
+      expect(errors).toMatchObject([{ extensions: { code } }])
+  }
+})
