@@ -216,7 +216,7 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
 
     /** Rotates when the signing key is as old as the schedule allows. Returns the new key's `kid`, or null. */
     async rotateIfDue(): Promise<string | null> {
-      if (rotationMs === null) return null
+      if (isFixed || rotationMs === null) return null
       const madeBefore = new Date(clock.now().getTime() - rotationMs)
       return change(async (tx) => {
         const newest = await current(tx)
