@@ -94,6 +94,7 @@ export function createServices(deps: ServiceDeps) {
   const oneTimeTokens = createOneTimeTokens({ db, clock, keys: keys('one-time-code'), lifetimes })
   const mails = createMails({ jobs, keys: keys('mail'), links, oneTimeTokens, productName: config.productName })
   const mailRequests = createMailRequests({ clock, jobs, keys: keys('mail-request') })
+  const quotas = createMailQuotas({ clock, audit, keys: keys('mail-quota') })
   const families = keys('refresh-family')
   const sessions = createSessions({ db, clock, audit, records, bus, keys: families, lifetimes: config.sessions })
   const signingKeys = createSigningKeys({
@@ -128,7 +129,7 @@ export function createServices(deps: ServiceDeps) {
   const devices = createDevices({ clock, keys: keys('device') })
   const rotations = createRotations({ sql: db.sql, clock, records, idleTimeoutMs })
   const refresh = createRefresh({
-    ...{ db, clock, audit, records, sessions, accessTokens, mails, rotations, graceMs },
+    ...{ db, clock, audit, records, sessions, accessTokens, mails, quotas, rotations, graceMs },
     keys: families,
   })
   const login = createLogin({
@@ -141,6 +142,7 @@ export function createServices(deps: ServiceDeps) {
     throttle,
     devices,
     mails,
+    quotas,
     hasher,
   })
 
@@ -170,7 +172,7 @@ export function createServices(deps: ServiceDeps) {
     jobs,
     links,
     hasher,
-    quotas: createMailQuotas({ clock, keys: keys('mail-quota') }),
+    quotas,
     emptyLifetimeMs: Math.max(lifetimes.EMAIL_VERIFICATION, lifetimes.PASSWORD_RESET),
   })
   const passwords = createPasswords({

@@ -7,6 +7,7 @@ import type { Audit, AuditEntry } from './audit.js'
 import { type Client, describeDevice, originOf } from './client.js'
 import type { Database, Transaction } from './database.js'
 import type { Devices } from './devices.js'
+import type { MailQuotas } from './mail-quotas.js'
 import type { Mails } from './mails.js'
 import type { Refresh } from './refresh.js'
 import type { Sessions } from './sessions.js'
@@ -23,6 +24,7 @@ interface Deps {
   throttle: Throttle
   devices: Devices
   mails: Mails
+  quotas: MailQuotas
   hasher: PasswordHasher
 }
 
@@ -103,7 +105,7 @@ const BY_USERNAME = find('username_normalized', 'username:')
 type Refusal = 'UNKNOWN_ACCOUNT' | 'WRONG_PASSWORD' | 'DEACTIVATED' | 'LOCKED' | 'EMAIL_NOT_VERIFIED' | 'OVERTAKEN'
 
 export function createLogin(deps: Deps) {
-  const { db, clock, audit, sessions, refresh, accessTokens, throttle, devices, mails, hasher } = deps
+  const { db, clock, audit, sessions, refresh, accessTokens, throttle, devices, mails, quotas, hasher } = deps
   const inTurn = createTurns(hasher.share)
 
   async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
@@ -197,7 +199,8 @@ export function createLogin(deps: Deps) {
         guard: { passwordHash: account.passwordHash, throttleKey },
       })
       if (rehashed) await renew(tx, account, rehashed)
-      if (isNewDevice) await mails.send(tx, opened.user, 'new-device', originOf(client, clock.now()))
+      if (isNewDevice && (await quotas.allow(tx, client, opened.user, 'new-device')))
+        await mails.send(tx, opened.user, 'new-device', originOf(client, clock.now()))
       return opened
     }
     // Nearly every login is one statement; only what happens seldom needs a transaction around it.

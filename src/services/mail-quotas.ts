@@ -1,8 +1,12 @@
+import type { AuditEventType } from '../audit-events.js'
 import type { KeyRing } from '../crypto/key-ring.js'
 import { hmac } from '../crypto/secrets.js'
 import { mailboxOf } from '../identifiers.js'
 import type { Clock } from '../ports.js'
+import type { Audit } from './audit.js'
+import type { Client } from './client.js'
 import type { Transaction } from './database.js'
+import type { UserRecord } from './records.js'
 
 interface Quota {
   /** So many at once, */
@@ -14,9 +18,10 @@ interface Quota {
 const MINUTE_MS = 60_000
 
 /**
- * How many mails a mailbox gets that anybody can have sent to it, whatever the number of addresses that ask. In any hour:
- * the burst, and those of an hour. A mail that was withheld leaves the link of the one before it good; a reset link lives
- * for ten minutes, so that whoever uses a quota up leaves the owner a good link nearly all the time.
+ * How many mails a mailbox gets that anybody, or whoever knows its account's password, can have sent to it, whatever the
+ * number of addresses that ask. In any hour: the burst, and those of an hour. A mail that was withheld leaves the link of
+ * the one before it good; a reset link lives for ten minutes, so that whoever uses a quota up leaves the owner a good link
+ * nearly all the time.
  */
 const QUOTAS = {
   // Apart: who fills a mailbox by registering leaves the owner the mails that confirm no stranger's password.
@@ -25,9 +30,17 @@ const QUOTAS = {
   'password-reset': { burst: 5, everyMs: 10 * MINUTE_MS },
   'existing-account': { burst: 3, everyMs: 20 * MINUTE_MS },
   'account-locked': { burst: 3, everyMs: 20 * MINUTE_MS },
+  'new-device': { burst: 5, everyMs: 10 * MINUTE_MS },
+  'sessions-ended': { burst: 5, everyMs: 10 * MINUTE_MS },
 } as const satisfies Record<string, Quota>
 
 export type LimitedMail = keyof typeof QUOTAS
+
+/**
+ * Warnings, which an account has to itself: where a tag makes another mailbox, its owner could else use up those of the one
+ * without.
+ */
+const OF_ACCOUNTS: ReadonlySet<LimitedMail> = new Set(['new-device', 'sessions-ended'])
 
 // GCRA in one statement: exact, however many workers ask at once.
 const TAKE = `
@@ -36,14 +49,31 @@ const TAKE = `
   WHERE q.full_at <= $2::timestamptz + make_interval(secs => $3::float8 * ($4::int - 1))
   RETURNING key`
 
-export function createMailQuotas({ clock, keys }: { clock: Clock; keys: KeyRing }) {
+export function createMailQuotas({ clock, audit, keys }: { clock: Clock; audit: Audit; keys: KeyRing }) {
+  /** Counts one mail, in the transaction that sends it. False: there were enough of that kind. */
+  async function take(tx: Transaction, to: Pick<UserRecord, 'id' | 'email'>, mail: LimitedMail): Promise<boolean> {
+    const { burst, everyMs } = QUOTAS[mail]
+    const whose = OF_ACCOUNTS.has(mail) ? to.id : mailboxOf(to.email)
+    const key = `${mail}:${hmac(keys.current, whose).toString('base64url')}`
+    const rows = await tx.sql(TAKE, [key, clock.now(), everyMs / 1000, burst])
+    return rows.length > 0
+  }
+
   return {
-    /** Counts one mail, in the transaction that sends it. False: the mailbox has had enough of that kind. */
-    async take(tx: Transaction, email: string, kind: LimitedMail): Promise<boolean> {
-      const { burst, everyMs } = QUOTAS[kind]
-      const key = `${kind}:${hmac(keys.current, mailboxOf(email)).toString('base64url')}`
-      const rows = await tx.sql(TAKE, [key, clock.now(), everyMs / 1000, burst])
-      return rows.length > 0
+    take,
+
+    /** Whether there may be one more. The log tells of those that may not be, in place of the mail. */
+    async allow(
+      tx: Transaction,
+      client: Client,
+      to: Pick<UserRecord, 'id' | 'email'>,
+      mail: LimitedMail,
+      type: AuditEventType = 'RATE_LIMIT_EXCEEDED',
+    ): Promise<boolean> {
+      if (await take(tx, to, mail)) return true
+      const metadata = { reason: 'TOO_MANY_MAILS', mail }
+      await audit.record(tx, client, { type, success: false, userId: to.id, metadata })
+      return false
     },
   }
 }

@@ -8,6 +8,7 @@ import type { AccessTokens, Authentication } from './access-tokens.js'
 import type { Audit } from './audit.js'
 import { type Client, originOf } from './client.js'
 import type { Database, Transaction } from './database.js'
+import type { MailQuotas } from './mail-quotas.js'
 import type { Mails } from './mails.js'
 import type { Records, SessionRecord } from './records.js'
 import type { Rotations } from './rotations.js'
@@ -22,6 +23,7 @@ interface Deps {
   sessions: Sessions
   accessTokens: AccessTokens
   mails: Mails
+  quotas: MailQuotas
   rotations: Rotations
   /** Of the families of tokens. */
   keys: KeyRing
@@ -50,7 +52,7 @@ interface StoredToken {
 
 /** Rotation of refresh tokens with detection of reuse (RFC 9700 section 4.14.2). */
 export function createRefresh(deps: Deps) {
-  const { db, clock, audit, records, sessions, accessTokens, mails, rotations, keys, graceMs } = deps
+  const { db, clock, audit, records, sessions, accessTokens, mails, quotas, rotations, keys, graceMs } = deps
 
   async function rotate(client: Client, token: string, successor: string): Promise<Refreshed | null> {
     await accessTokens.assertSigner()
@@ -89,7 +91,8 @@ export function createRefresh(deps: Deps) {
     await audit.record(tx, client, { type: 'TOKEN_REUSE_DETECTED', userId: session.userId, sessionId: session.id })
     const user = await records.freshUser(session.userId, tx.sql)
     const data = { ...originOf(client, clock.now()), sessionOn: session.deviceName }
-    if (user) await mails.send(tx, user, 'sessions-ended', data)
+    if (user && (await quotas.allow(tx, client, user, 'sessions-ended')))
+      await mails.send(tx, user, 'sessions-ended', data)
     return 'REUSED'
   }
 

@@ -1,4 +1,3 @@
-import type { AuditEventType } from '../audit-events.js'
 import type { Origin } from '../emails/kinds.js'
 import { normalizeEmail } from '../identifiers.js'
 import type { Clock, Jobs, PasswordHasher } from '../ports.js'
@@ -44,19 +43,6 @@ interface Errand {
 export function createRequestedMails(deps: Deps) {
   const { db, clock, audit, accounts, records, jobs, mailRequests, quotas, mails, links, oneTimeTokens, hasher } = deps
 
-  /** Whether the mailbox may get one more. The log tells of those that it may not, in place of the mail. */
-  async function isAllowed(
-    { tx, client }: Errand,
-    to: UserRecord,
-    mail: LimitedMail,
-    type: AuditEventType = 'RATE_LIMIT_EXCEEDED',
-  ): Promise<boolean> {
-    if (await quotas.take(tx, to.email, mail)) return true
-    const metadata = { reason: 'TOO_MANY_MAILS', mail }
-    await audit.record(tx, client, { type, success: false, userId: to.id, metadata })
-    return false
-  }
-
   const unsent = (type: AuditEntry['type'], userId: string | null, reason: string): AuditEntry => ({
     type,
     success: false,
@@ -67,7 +53,7 @@ export function createRequestedMails(deps: Deps) {
   /** The mail says from where the registration was made that it confirms: its reader may be another. */
   async function sendVerification(errand: Errand, user: UserRecord, quota: LimitedMail): Promise<void> {
     const { tx, client } = errand
-    if (!(await isAllowed(errand, user, quota))) return
+    if (!(await quotas.allow(tx, client, user, quota))) return
     const select = { registeredFrom: true, pendingUntil: true }
     const { registeredFrom, pendingUntil } = await tx.prisma.user.findUniqueOrThrow({ where: { id: user.id }, select })
     if (pendingUntil && pendingUntil <= clock.now())
@@ -120,7 +106,7 @@ export function createRequestedMails(deps: Deps) {
     if (!owner || owner.pendingUntil || owner.id === user.id) return sendVerification(errand, user, 'registration')
     const where = { id: owner.id, emailVerifiedAt: null }
     await tx.prisma.user.updateMany({ where, data: { isContested: true } })
-    if (!(await isAllowed(errand, owner, 'existing-account'))) return
+    if (!(await quotas.allow(tx, client, owner, 'existing-account'))) return
     await mails.send(tx, owner, 'existing-account', plainOriginOf(client, at))
     await audit.record(tx, client, unsent('EMAIL_VERIFICATION_SENT', owner.id, 'ALREADY_REGISTERED'))
   }
@@ -149,7 +135,7 @@ export function createRequestedMails(deps: Deps) {
       return audit.record(tx, client, unsent(type, user?.id ?? null, user ? 'DEACTIVATED' : 'UNKNOWN_ACCOUNT'))
     }
     // Detection counts those that were withheld, too.
-    if (!(await isAllowed(errand, user, 'password-reset', type))) return
+    if (!(await quotas.allow(tx, client, user, 'password-reset', type))) return
     const target = user.pendingUntil ? await withoutPassword(errand, email) : user
     await mails.sendReset(tx, target)
     await audit.record(tx, client, { type, userId: target.id })
@@ -157,7 +143,7 @@ export function createRequestedMails(deps: Deps) {
 
   async function announceLock(errand: Errand, userId: string | null, lockedUntil: string): Promise<void> {
     const user = userId && (await records.freshUser(userId, errand.tx.sql))
-    if (!user || !(await quotas.take(errand.tx, user.email, 'account-locked'))) return
+    if (!user || !(await quotas.take(errand.tx, user, 'account-locked'))) return
     await mails.send(errand.tx, user, 'account-locked', { ...plainOriginOf(errand.client, errand.at), lockedUntil })
   }
 

@@ -3,6 +3,7 @@ import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { type Answer, expectType } from '../support/client.js'
 import {
   LoginDocument,
+  RefreshDocument,
   RegisterDocument,
   RequestPasswordResetDocument,
   ResendVerificationEmailDocument,
@@ -134,4 +135,51 @@ test('spellings of one mailbox share its quota', async () => {
     await requestReset(`gracehopper+${time}@googlemail.com`)
   }
   expect(await mailsOf(email, SUBJECTS.reset)).toBe(5)
+})
+
+/** Signs in from another address and with another browser each time. */
+async function logInElsewhere(user: Awaited<ReturnType<typeof app.newUser>>, browser?: string) {
+  callers += 1
+  const at = {
+    'x-forwarded-for': `203.0.113.${callers}`,
+    'user-agent': browser ?? `Browser${callers}/1.0 (System${callers})`,
+  }
+  return user.logIn({}, at)
+}
+const withheldOf = async (mail: string) =>
+  (await app.allEvents()).filter(({ metadata }) => metadata.reason === 'TOO_MANY_MAILS' && metadata.mail === mail)
+
+test('whoever knows a password fills no mailbox with new devices', async () => {
+  const [ada, grace] = [
+    await app.newUser({ email: 'ada@example.org' }),
+    await app.newUser({ email: 'ada+g@example.org' }),
+  ]
+  for (let time = 1; time <= 8; time += 1) await logInElsewhere(ada)
+  expect(await mailsOf(ada.email, SUBJECTS.newDevice)).toBe(5)
+  expect(await app.eventsOf(ada, { types: ['NEW_DEVICE'] })).toHaveLength(8)
+  const told = await withheldOf('new-device')
+  expect(told.map(({ type, user }) => [type, user?.email])).toEqual(
+    new Array(3).fill(['RATE_LIMIT_EXCEEDED', ada.email]),
+  )
+  // Another account is warned all the same, though its mailbox may be the same one.
+  await logInElsewhere(grace)
+  expect(await mailsOf(grace.email, SUBJECTS.newDevice)).toBe(1)
+  app.clock.advance('10m')
+  for (let time = 1; time <= 2; time += 1) await logInElsewhere(ada)
+  expect(await mailsOf(ada.email, SUBJECTS.newDevice)).toBe(6)
+})
+
+test('nor with sessions that he has ended by their old tokens', async () => {
+  const ada = await app.newUser()
+  const rotate = (refreshToken: string | null | undefined) =>
+    app.anonymous.call(RefreshDocument, { input: { refreshToken: refreshToken ?? '' } })
+  for (let time = 1; time <= 8; time += 1) {
+    const { refreshToken } = await logInElsewhere(ada, 'Browser/1.0')
+    const { authentication } = expectType(await rotate(refreshToken), 'RefreshSuccess')
+    expectType(await rotate(authentication.refreshToken), 'RefreshSuccess')
+    expect(expectType(await rotate(refreshToken), 'InvalidRefreshTokenError').reason).toBe('REUSED')
+  }
+  expect(await mailsOf(ada.email, SUBJECTS.sessionEnded)).toBe(5)
+  expect(await app.eventsOf(ada, { types: ['TOKEN_REUSE_DETECTED'] })).toHaveLength(8)
+  expect(await withheldOf('sessions-ended')).toHaveLength(3)
 })
