@@ -54,7 +54,7 @@ export function createGraphqlPost({ graphql, log }: Deps) {
     const { request, head, client } = exchange
     const type = answerType(request.headers.accept)
     const params = type && readParams(body)
-    const document = params && graphql.prepare(exchange, params)
+    const document = params && (await graphql.prepare(exchange, params))
     if (!document) return false
     const result = await graphql.run(exchange, document, params)
     stampErrors(result, client, log)

@@ -132,7 +132,9 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
   async function plan({ socket }: Extra, begun: Begun, params: SubscribePayload, ticket: OpenTicket, holder: Holder) {
     const { schema, parse, validate, execute, subscribe } = graphql.getEnveloped({ params } as never)
     const { persistedOperations } = graphql
-    const document = parse(persistedOperations ? persistedDocument(persistedOperations, params) : params.query)
+    const text = persistedOperations ? persistedDocument(persistedOperations, params) : params.query
+    await graphql.turnOf(begun.client.addressKey, text)
+    const document = parse(text)
     const invalid = validate(schema, document)
     if (invalid.length > 0) return invalid.map(maskError)
     const operation = getOperationAST(document, params.operationName)

@@ -8,12 +8,12 @@ import {
   validate,
 } from 'graphql'
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
-import { LRUCache } from 'lru-cache'
 import { type Context, createContext } from '../context.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
 import type { Log } from '../ports.js'
 import type { Services } from '../services/index.js'
 import { createCap } from './caps.js'
+import { createDocuments } from './documents.js'
 import { endTogether, streamEvents } from './event-stream.js'
 import { callerOf, type Exchange } from './exchange.js'
 import { createExecutor, createSubscriber, type Executor, type OnField, type Subscriber } from './execution.js'
@@ -21,11 +21,6 @@ import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors, statusOf } from
 import { type DocumentLimits, documentLimits, refuse } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
 import { declaredOf } from './variables.js'
-
-const MAX_DOCUMENTS = 1000
-/** A document takes thirty times as much memory as its text. */
-const MAX_CACHED_CHARACTERS = 10_000
-const MAX_DOCUMENT_CHARACTERS = 1_000_000
 
 export interface GraphqlOptions {
   schema: GraphQLSchema
@@ -98,25 +93,10 @@ const useValidation = (hideSuggestions: boolean): Plugin => ({
   },
 })
 
-/** What was found valid is neither read nor looked at again, on any transport. */
-function useKnownDocuments(documents: LRUCache<string, DocumentNode>): Plugin {
-  /** Of documents that are short enough to be kept. */
-  const texts = new WeakMap<DocumentNode, string>()
-  return {
-    onParse({ params: { source }, setParsedDocument }) {
-      if (typeof source !== 'string' || source.length > MAX_CACHED_CHARACTERS) return
-      const known = documents.get(source)
-      if (known) return setParsedDocument(known)
-      return ({ result }) => void (result && !(result instanceof Error) && texts.set(result, source))
-    },
-    onValidate({ params: { documentAST }, setResult }) {
-      const text = texts.get(documentAST)
-      if (text === undefined) return
-      if (documents.get(text) === documentAST) return setResult([])
-      return ({ valid }) => void (valid && documents.set(text, documentAST))
-    },
-  }
-}
+/** However the request came: a GET, or what asks for a stream. */
+const useTurns = ({ turnOf }: ReturnType<typeof createDocuments>): Plugin<object, ServerContext> => ({
+  onParams: ({ params: { query }, context: { exchange } }) => turnOf(exchange.client.addressKey, query ?? ''),
+})
 
 /** Answers as event streams with ids, and errors as the contract has them. */
 const useResults = (maskError: ErrorMasker, log: Log): Plugin => ({
@@ -158,12 +138,7 @@ export function createGraphql(options: GraphqlOptions) {
   const contextOf = (exchange: Exchange, params: GraphQLParams): Promise<Context> =>
     createContext(services, prisma, callerOf(exchange, params))
 
-  /** Short documents that are valid: most requests repeat those of a few applications. */
-  const documents = new LRUCache<string, DocumentNode>({
-    max: MAX_DOCUMENTS,
-    maxSize: MAX_DOCUMENT_CHARACTERS,
-    sizeCalculation: (_, query) => query.length,
-  })
+  const documents = createDocuments()
 
   const yoga = createYoga<ServerContext, Context>({
     schema,
@@ -179,7 +154,8 @@ export function createGraphql(options: GraphqlOptions) {
     maskedErrors: { maskError, errorMessage: 'Something went wrong.' },
     context: ({ exchange, params }) => contextOf(exchange, params ?? {}),
     plugins: [
-      useKnownDocuments(documents),
+      useTurns(documents),
+      documents.plugin,
       ...documentLimits(limits),
       ...(hasIntrospection ? [] : [useNoIntrospection()]),
       useValidation(hideSuggestions),
@@ -190,15 +166,16 @@ export function createGraphql(options: GraphqlOptions) {
   })
 
   /** The document of a query or mutation; null when it is not valid, or names no such operation. */
-  function prepare(exchange: Exchange, params: GraphQLParams): DocumentNode | null {
+  async function prepare(exchange: Exchange, params: GraphQLParams): Promise<DocumentNode | null> {
     const { query = '', operationName } = params
-    const document = documents.get(query) ?? read(exchange, params, query)
+    const document = documents.get(query) ?? (await read(exchange, params, query))
     const operation = document && getOperationAST(document, operationName)
     return operation && operation.operation !== 'subscription' ? document : null
   }
 
   /** Yoga answers for a document that is not valid, and looks again only for a limit that it exceeds. */
-  function read(exchange: Exchange, params: GraphQLParams, query: string): DocumentNode | null {
+  async function read(exchange: Exchange, params: GraphQLParams, query: string): Promise<DocumentNode | null> {
+    await documents.turnOf(exchange.client.addressKey, query)
     try {
       const { parse, validate } = yoga.getEnveloped({ request: exchange.request, params } as never)
       const document = parse(query) as DocumentNode
@@ -233,6 +210,7 @@ export function createGraphql(options: GraphqlOptions) {
     fetch: (url: string, init: RequestInit, context: ServerContext): Promise<Response> =>
       Promise.resolve(yoga.fetch(url, init, context)),
     getEnveloped: yoga.getEnveloped,
+    turnOf: documents.turnOf,
   }
 }
 

@@ -1,0 +1,64 @@
+import { Agent, request } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { expect, onTestFinished, test } from 'vitest'
+import { startApp } from '../support/app.js'
+import { eventually } from '../support/eventually.js'
+import { openSocket } from '../support/streams.js'
+
+const app = await startApp()
+const MANY = 100
+const ATTACKER = { 'x-forwarded-for': '198.51.100.1' }
+const STRANGER = { 'x-forwarded-for': '203.0.113.1' }
+const KNOWN = '{ __typename }'
+const NAMES = Array.from({ length: 50 }, (_, index) => `F${index}`)
+
+/** What takes long to read, and was not sent before. */
+function wrongDocument(index: number): string {
+  const fragments = NAMES.map((name) => `fragment ${name} on User { a${index}: id ${'id '.repeat(15)} }`)
+  return `{ me { ${NAMES.map((name) => `...${name}`).join(' ')} } } ${fragments.join(' ')}`
+}
+
+/** Sends a document; what comes back is in the list then. */
+type Sender = (query: string) => unknown[]
+
+/** A connection of its own for requests, which is there already. */
+async function openRequests(headers: Record<string, string>): Promise<Sender> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  onTestFinished(() => agent.destroy())
+  const options = { method: 'POST', agent, headers: { 'content-type': 'application/json', ...headers } }
+  const send: Sender = (query) => {
+    const received: string[] = []
+    const sending = request(`${app.url}/graphql`, options, async (answer) => received.push(await text(answer)))
+    sending.end(JSON.stringify({ query }))
+    return received
+  }
+  const first = send(KNOWN)
+  await eventually(() => first).toHaveLength(1)
+  return send
+}
+
+async function openWebSocket(): Promise<Sender> {
+  const { follow } = await openSocket(app.url, { headers: ATTACKER })
+  return (query) => follow(query).received
+}
+
+// Each takes the process a while in one go, counts for no limit, and comes on a connection of its own.
+test.each<[string, () => Promise<Sender>]>([
+  ['requests', () => openRequests(ATTACKER)],
+  ['requests that Yoga answers', () => openRequests({ ...ATTACKER, accept: 'application/json;q=0.9' })],
+  ['event streams', () => openRequests({ ...ATTACKER, accept: 'text/event-stream' })],
+  ['WebSockets', openWebSocket],
+])('Many %s with documents that take long to read keep nobody else waiting', async (name, open) => {
+  const ask = await openRequests(STRANGER)
+  const senders = await Promise.all(Array.from({ length: MANY }, open))
+  const flood = senders.map((send, index) => send(wrongDocument(index)))
+  const answered = () => flood.filter(([answer]) => answer !== undefined)
+
+  for (const query of [KNOWN, `${KNOWN} # over ${name}`]) {
+    const answers = ask(query)
+    await expect.poll(() => answers, { interval: 1 }).toEqual(['{"data":{"__typename":"Query"}}'])
+    expect(answered().length).toBeLessThan(MANY / 2)
+  }
+  await eventually(() => answered().length).toBe(MANY)
+  for (const [answer] of answered()) expect(JSON.stringify(answer)).toContain('QUERY_TOO_COMPLEX')
+})
