@@ -123,3 +123,28 @@ test('a reset leaves an account as it is whose address was proven before, whoeve
   const { displayName, emailVerifiedAt } = ada.authentication.user
   expect(user).toMatchObject({ displayName, emailVerifiedAt })
 })
+
+test('of two that prove an address by one mail at the same moment, the log tells of the one that came too late', async () => {
+  const app = await startApp()
+  const { email } = await app.register()
+  const { token } = proofOf(await app.mail(email, SUBJECTS.verification))
+  // Both have found the token before either uses it up.
+  const lock = await lockDatabase(app.installation, 'LOCK TABLE one_time_tokens IN SHARE MODE')
+  const answers = [1, 2].map(() => app.anonymous.execute(VerifyEmailDocument, { input: { token } }))
+  await lock.untilWaiting(2)
+  await lock.release()
+  const requests = (await Promise.all(answers)).map(({ requestId }) => requestId)
+  const proofs = (await app.allEvents()).filter(({ correlationId }) => requests.includes(correlationId ?? ''))
+  expect(proofs.map(({ type, success }) => `${type} ${success}`).sort()).toEqual([
+    'EMAIL_VERIFIED false',
+    'EMAIL_VERIFIED true',
+  ])
+})
+
+test('each of two registrations of one address is told of as one of its own', async () => {
+  const app = await startApp()
+  const { email } = await app.register()
+  await app.mailsTo(email)
+  const owner = await app.verify(await app.register({ email, password: NEXT_PASSWORD }))
+  expect(await app.eventsOf(owner, { types: ['REGISTERED'] })).toMatchObject([{ success: true }])
+})

@@ -9,6 +9,7 @@ import {
   LogoutDocument,
   RequestPasswordResetDocument,
   ResetPasswordDocument,
+  UpdateProfileDocument,
 } from '../support/generated/graphql.js'
 import { proofOf, SUBJECTS } from '../support/mailbox.js'
 import type { User } from '../support/user.js'
@@ -201,4 +202,21 @@ test('A known device is no new one, whatever it calls itself; without its cookie
   )
   expect(await app.eventsOf(ada, { types: ['NEW_DEVICE'] })).toHaveLength(1)
   await app.mail(ada.email, SUBJECTS.newDevice)
+})
+
+test('A device knows its account by another name as soon as that was signed in with', async () => {
+  const ada = await app.newUser({ username: 'ada.byron' })
+  const browser = await knownTo(ada)
+  const before = cookieOf(browser)
+  await ada.call(UpdateProfileDocument, { input: { username: 'ada.lovelace' } })
+  expect(await signIn(browser, 'ada.lovelace', ada.password)).toBe('LoginSuccess')
+  const after = cookieOf(browser)
+  const server = await startApp({ env: { RATE_LIMITS: '*=100000/1m;login=100/1m,2/1h' }, beside: app })
+  const there = server.anonymous.with({ 'x-forwarded-for': '198.51.100.77' })
+  const nobody = { identifier: 'nobody@example.com', password: NEXT_PASSWORD }
+  for (let call = 0; call < 2; call += 1) await there.call(LoginDocument, { input: nobody })
+  const mine = { identifier: 'ada.lovelace', password: ada.password, tokenDelivery: 'BODY' } as const
+  const carrying = (cookie: string) => there.with({ cookie: `${NAME}=${encodeURIComponent(cookie)}` })
+  expect((await carrying(before).refusal(LoginDocument, { input: mine })).code).toBe('RATE_LIMITED')
+  expectType(await carrying(after).call(LoginDocument, { input: mine }), 'LoginSuccess')
 })

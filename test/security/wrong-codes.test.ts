@@ -82,3 +82,20 @@ test('The code of a mail ends with the next one of its kind, and not with anothe
   await open.mail(email, SUBJECTS.reset)
   expectType(await open.anonymous.call(VerifyEmailDocument, { input: { email, code } }), 'VerifyEmailSuccess')
 })
+
+test('After twenty wrong codes of an address no code is good, and the next day one is again', async () => {
+  const { email } = await app.newUser()
+  const { guess } = FIELDS.resetPassword
+  async function ask(): Promise<string> {
+    await app.anonymous.call(RequestPasswordResetDocument, { input: { email } })
+    return proofOf(await app.mail(email, SUBJECTS.reset)).code
+  }
+  for (let mail = 0; mail < 4; mail += 1) {
+    const code = Number(await ask())
+    for (let step = 1; step <= 5; step += 1) await guess(email, String((code + step) % 1_000_000).padStart(6, '0'))
+    app.clock.advance('10m')
+  }
+  expect(await guess(email, await ask())).toMatchObject({ code: 'INVALID_TOKEN' })
+  app.clock.advance('24h')
+  expectType(await guess(email, await ask()), 'ResetPasswordSuccess')
+})
