@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
+import { openDatabase } from '../support/database.js'
 
 const app = await startApp()
 const ME = '{ me { id } }'
@@ -68,4 +69,29 @@ describe('the short way and the way through Yoga give the same answer', () => {
       expect(errors).toMatchObject([{ path: ['b'], extensions: { code: 'RATE_LIMITED', limit: 1, retryAfter: 3600 } }])
     }
   })
+})
+
+test('What fails before any field is executed is the fault of the server, by its status, whatever way the request takes', async () => {
+  const env = { JWT_ISSUER: 'https://auth.example', JWT_AUDIENCE: 'https://auth.example', REDIS_URL: '' }
+  const here = await startApp({ env })
+  const { accessToken } = await here.newUser()
+  // What it has in memory it would not look for.
+  const broken = await startApp({ env, beside: here })
+  const { query } = await openDatabase(here.installation)
+  await query('ALTER TABLE sessions RENAME TO elsewhere')
+  for (const [accept, document] of [
+    ['application/json', ME],
+    ['application/json;q=0.9', ME],
+    ['text/event-stream', 'subscription { securityAlerts { cursor } }'],
+  ] as const) {
+    const response = await fetch(`${broken.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${accessToken}`, accept },
+      body: JSON.stringify({ query: document }),
+    })
+    expect({ accept, status: response.status }).toEqual({ accept, status: 500 })
+    expect(await response.text()).toContain('"INTERNAL_SERVER_ERROR"')
+  }
+  await query('ALTER TABLE elsewhere RENAME TO sessions')
+  broken.log.hush(/^A request failed$/)
 })

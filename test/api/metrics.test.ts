@@ -23,6 +23,13 @@ test('The metrics tell how often each root field was asked, how it ended and how
   expect(Math.min(...(await told()))).toBeGreaterThan(0)
 })
 
+test('An operation that fails as a whole has failed for each field that it asks for', async () => {
+  const query = 'query ($first: Int) { auditLog(first: $first) { edges { cursor } } }'
+  await app.anonymous.post(JSON.stringify({ query, variables: { first: 'one' } }))
+  const failed = () => metric(app.url, 'graphql_operations_total{field="auditLog",code="BAD_USER_INPUT"}')
+  await eventually(failed).toBe(1)
+})
+
 test('The metrics tell of the process, too', async () => {
   const text = await (await fetch(`${app.url}/metrics`)).text()
   expect(text).toMatch(/^process_resident_memory_bytes \d+$/m)

@@ -30,6 +30,8 @@ const FILL = `
   SELECT 'PROFILE_UPDATED', now(), true, 'HIGH', $1, jsonb_build_object('number', n, 'text', repeat('x', 4000))
   FROM generate_series(1, ${EVENTS}) AS n`
 const END_OTHERS = 'SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = $1'
+const END_WAITING = `
+  SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
 const [CLOSE, OPEN] = [false, true].map((is) => `ALTER DATABASE "database" ALLOW_CONNECTIONS ${is}`) as [string, string]
 
 test('A subscription that replays outlives an outage of the database, without a gap', async () => {
@@ -176,6 +178,22 @@ test('An account that is deactivated while its exchange token is taken in opens 
   expectType(await answer, 'InvalidTokenError')
 })
 
+test('An exchange token is not called invalid when its connection breaks off, and is good afterwards', async () => {
+  const app = await startApp()
+  const account = await app.register()
+  const { token } = proofOf(await app.mail(account.email, SUBJECTS.verification))
+  const verified = await app.anonymous.call(VerifyEmailDocument, { input: { token } })
+  const { exchangeToken } = expectType(verified, 'VerifyEmailSuccess')
+  const input = { token: exchangeToken, tokenDelivery: 'BODY' } as const
+  const lock = await lockDatabase(app.installation, 'LOCK TABLE one_time_tokens IN SHARE MODE')
+  const answer = app.anonymous.refusal(ExchangeTokenDocument, { input })
+  await lock.untilWaiting(1)
+  await (await openDatabase(app.installation)).query(END_WAITING)
+  expect((await answer).code).toBe('SERVICE_UNAVAILABLE')
+  await lock.release()
+  expectType(await app.anonymous.call(ExchangeTokenDocument, { input }), 'ExchangeTokenSuccess')
+})
+
 test('A signing key of another SECRET_KEY does not keep a server from verifying those that it can read', async () => {
   const one = await startApp({ env: ISSUER })
   const ada = await one.newUser()
@@ -205,6 +223,9 @@ test('A signing key of another SECRET_KEY does not keep a server from verifying 
   }
   expect((await fetch(`${one.url}/health/ready`)).status).toBe(503)
   expect((await fetch(`${two.url}/health/ready`)).status).toBe(200)
+  const health = await fetch(`${one.url}/health`)
+  expect(health.status).toBe(503)
+  expect(await health.json()).toMatchObject({ status: 'unhealthy', database: 'up' })
   expect((await ada.sessions()).filter(({ isActive }) => isActive)).toHaveLength(1)
   expectType(await two.anonymous.call(ExchangeTokenDocument, exchange), 'ExchangeTokenSuccess')
   two.clock.advance('5m')

@@ -25,6 +25,9 @@ describe('A subscription takes no place', () => {
         headers: { 'content-type': 'application/json', accept, authorization: `Bearer ${ada.accessToken}` },
       })
       expect({ accept, status: response.status }).toEqual({ accept, status: 406 })
+      expect(await response.json()).toMatchObject({
+        errors: [{ extensions: { issues: [{ code: 'not_acceptable' }] } }],
+      })
     }
     expect(await open(app, ada)).toBe(200)
   })
