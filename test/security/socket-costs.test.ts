@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { startDatabaseProxy } from '../support/database-proxy.js'
+import { deferred } from '../support/deferred.js'
 import { eventually } from '../support/eventually.js'
 import { LoginDocument, LogoutDocument } from '../support/generated/graphql.js'
 import { heldAfter } from '../support/heap.js'
@@ -153,4 +154,34 @@ test('While the database is away a connection with a token is told to come again
 test('An upgrade with very many headers is refused: they would be kept for as long as the connection', async () => {
   const headers = Object.fromEntries(Array.from({ length: 220 }, (_, index) => [`x-${index}`, '']))
   expect((await openRawSocket(app.url, headers)).status).toBe(431)
+})
+
+test('Who changes the password over a WebSocket is told that it worked, whatever is asked meanwhile; only then a new token is due', async () => {
+  const [checking, answered] = [deferred<void>(), deferred<void>()]
+  let checks = 0
+  const server = await startApp({
+    breaches: {
+      async isBreached() {
+        checks += 1
+        if (checks < 3) return false
+        checking.resolve()
+        await answered.promise
+        return false
+      },
+    },
+  })
+  const user = await server.newUser()
+  const socket = await openSocket(server.url, { token: user.accessToken })
+  const change = socket.ask(
+    `mutation ($input: ChangePasswordInput!) {
+      changePassword(input: $input) { __typename } checkPassword(input: { password: "nine silver bells below ice" }) { __typename }
+    }`,
+    { input: { currentPassword: user.password, newPassword: NEXT_PASSWORD } },
+  )
+  await checking.promise
+  expect(await socket.ask('{ me { id } }')).toEqual({ data: { me: null } })
+  answered.resolve()
+  expect(await change).toMatchObject({ data: { changePassword: { __typename: 'ChangePasswordSuccess' } } })
+  socket.follow('{ me { id } }')
+  expect(await socket.closing).toMatchObject({ code: 4401 })
 })

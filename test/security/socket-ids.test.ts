@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
-import { startApp } from '../support/app.js'
+import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import { expectType } from '../support/client.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
-import { LoginDocument } from '../support/generated/graphql.js'
+import { ChangePasswordDocument, LoginDocument } from '../support/generated/graphql.js'
 import { metric } from '../support/metrics.js'
 import { openRawSocket } from '../support/streams.js'
 
@@ -15,9 +16,9 @@ const subscribe = (id: string, query: string) => ({ id, type: 'subscribe', paylo
 const complete = (id: string) => ({ id, type: 'complete' })
 const subscribers = () => metric(app.url, 'event_subscribers')
 
-async function begin() {
+async function begin({ accessToken } = ada) {
   const socket = await openRawSocket(app.url)
-  socket.send({ type: 'connection_init', payload: { authorization: `Bearer ${ada.accessToken}` } })
+  socket.send({ type: 'connection_init', payload: { authorization: `Bearer ${accessToken}` } })
   expect(await socket.next()).toEqual({ type: 'connection_ack' })
   return socket
 }
@@ -79,4 +80,21 @@ test('An id that is used again while its operation is refused has only the secon
     const nexts = (socket.received.splice(0) as { type: string }[]).filter(({ type }) => type === 'next')
     expect(nexts).toMatchObject([{ id: '1', payload: { data: { me: { id: ada.id } } } }])
   }
+})
+
+test('An operation whose id was used again keeps no connection whose token is good no more', async () => {
+  const user = await app.newUser()
+  const socket = await begin(user)
+  const lock = await lockDatabase(app.installation, 'LOCK TABLE users IN ACCESS EXCLUSIVE MODE')
+  socket.send(subscribe('1', '{ first: me { id } }'))
+  await lock.untilWaiting(1)
+  socket.send(complete('1'))
+  socket.send(subscribe('1', '{ second: me { id } }'))
+  await lock.untilWaiting(2)
+  await lock.release()
+  await eventually(() => socket.received).toContainEqual(complete('1'))
+  const input = { currentPassword: user.password, newPassword: NEXT_PASSWORD }
+  expectType(await user.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
+  socket.send(subscribe('2', '{ me { id } }'))
+  expect(await socket.closing).toMatchObject({ code: 4401 })
 })
