@@ -70,3 +70,15 @@ test('What happens on a connection has the id that its handshake was answered wi
   const failures = (await server.allEvents()).filter(({ type }) => type === 'LOGIN_FAILED')
   expect(failures).toMatchObject([{ correlationId: socket.requestId }])
 })
+
+test('Who resets the connection when a handshake is refused does not end the process', async () => {
+  // An error that nobody listens to fails the run.
+  const { hostname, port } = new URL(app.url)
+  for (let time = 0; time < 20; time += 1) {
+    const socket = connect(Number(port), hostname)
+    socket.write(handshake('/elsewhere', VERSION))
+    await once(socket, 'data')
+    socket.resetAndDestroy()
+  }
+  expect((await headOf(handshake('/graphql', VERSION))).statusLine).toBe('HTTP/1.1 101 Switching Protocols')
+})
