@@ -154,3 +154,8 @@ describe('updating the profile', () => {
     expect(refusal).toMatchObject({ code: 'UNAUTHENTICATED', path: ['updateProfile'] })
   })
 })
+
+test('Who is not signed in is told so before any value is looked at', async () => {
+  const input = { locale: 'of nowhere', timezone: 'of no place' }
+  expect(await app.anonymous.refusal(UpdateProfileDocument, { input })).toMatchObject({ code: 'UNAUTHENTICATED' })
+})

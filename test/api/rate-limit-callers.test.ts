@@ -225,6 +225,21 @@ describe('the same limit holds', () => {
   })
 })
 
+test('What a subscription tells counts for no limit, however much that is', async () => {
+  const server = await startApp({ env: { RATE_LIMITS: 'authenticated=3/1h;*=100000/1m', LOCKOUT_THRESHOLD: '100' } })
+  const { email: identifier, accessToken: token } = await server.newUser()
+  const stream = await openStream(
+    server.url,
+    { token },
+    'subscription { securityAlerts(minRiskLevel: LOW) { cursor } }',
+  )
+  const guess = `mutation { login(input: { identifier: "${identifier}", password: "x" }) { __typename } }`
+  for (let time = 0; time < 6; time += 1) {
+    await server.anonymous.post(JSON.stringify({ query: guess }))
+    expect(await stream.next()).toMatchObject({ data: { securityAlerts: { cursor: expect.any(String) } } })
+  }
+})
+
 test('A limit of none closes a field to everybody', async () => {
   const { anonymous } = await startApp({ env: { RATE_LIMITS: '*=100000/1m;checkPassword=0/1h' } })
   const refused = await anonymous.refusal('mutation { checkPassword(input: { password: "x" }) { __typename } }')

@@ -202,6 +202,15 @@ describe('a limit', () => {
     expect(data).toEqual({ auditLog: { edges: [{ node: { metadata: { field: 'login' } } }] } })
   })
 
+  test('that refuses who is signed in is recorded as what concerns the account', async () => {
+    const server = await startApp({ env: { RATE_LIMITS: '*=100000/1m;changePassword=0/1h' } })
+    const user = await server.newUser()
+    const change = 'changePassword(input: { currentPassword: "x", newPassword: "y" }) { __typename }'
+    const { code } = await user.refusal(`mutation { ${change} }`)
+    expect(code).toBe('RATE_LIMITED')
+    expect(await server.eventsOf(user, { types: ['RATE_LIMIT_EXCEEDED'] })).toMatchObject([{ success: false }])
+  })
+
   test('does not stand in the way of a correct password that comes within it', async () => {
     const client = from(newAddress())
     await make(client, login(bob.email), 4)
