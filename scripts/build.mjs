@@ -1,7 +1,7 @@
 // Generates the Prisma client and bundles src/ into dist/ (docs/decisions/0020). With --if-stale it does so only when dist/ is
 // missing or older than what it is made from, which takes a few milliseconds to see: `npm start` runs what the sources say.
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs'
+import { existsSync, readdirSync, statSync, utimesSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -57,9 +57,8 @@ function isStale() {
   return !existsSync(GENERATED) || SOURCES.some((path) => changedAt(join(ROOT, path)) > builtAt)
 }
 
-/** Ends the process when it fails: what was built before is gone then, so that nobody runs it by mistake. */
+/** Ends the process when it fails. In place: a server that runs from there may still begin threads. */
 async function build() {
-  rmSync(DIST, { recursive: true, force: true })
   // Prisma runs its generators by name, which npm alone would put into reach.
   const env = { ...process.env, PATH: join(ROOT, 'node_modules', '.bin') + delimiter + process.env.PATH }
   const { status } = spawnSync(process.execPath, [PRISMA, 'generate'], { cwd: ROOT, env, stdio: ['ignore', 2, 2] })

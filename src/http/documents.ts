@@ -7,8 +7,8 @@ const MAX_DOCUMENTS = 1000
 const MAX_CACHED_CHARACTERS = 10_000
 const MAX_DOCUMENT_CHARACTERS = 1_000_000
 
-/** Callers take turns: one of them goes on, then everybody's requests are looked at, then the next one goes on. */
-function createTurns() {
+/** Callers go on one by one, round robin; what has come from others is looked at after each. */
+function createRoundRobin() {
   /** Who waits, by caller. Whoever had a turn comes last. */
   const lines = new Map<string, (() => void)[]>()
   let isTaken = false
@@ -40,7 +40,7 @@ export function createDocuments() {
   })
   /** Of documents that are short enough to be kept. */
   const texts = new WeakMap<DocumentNode, string>()
-  const takeTurn = createTurns()
+  const takeTurn = createRoundRobin()
 
   /** What was found valid is neither read nor looked at again, on any transport. */
   const plugin: Plugin = {

@@ -161,48 +161,48 @@ describe('MAX_IN_FLIGHT', () => {
   })
 })
 
+/** What a document is answered with by a server, over one transport after the other: the errors of each. */
+async function openTransports(env: Record<string, string> = {}) {
+  const { anonymous, url } = await startApp({ env })
+  const socket = await openSocket(url)
+  return async (query: string) => {
+    const body = JSON.stringify({ query })
+    const answers = [
+      await anonymous.post(body),
+      await anonymous.post(body, { accept: 'application/json;q=0.9' }),
+      await (await openStream(url, {}, query)).next(),
+      await socket.ask(query),
+    ]
+    return answers.map(({ errors = [] }) => errors)
+  }
+}
+
 // Each is compared with each, before anything says that none of them is there, and though each is spread once only.
 test('A document of very many fragments, there or not, is too complex, on every transport', async () => {
-  const { anonymous, url } = await startApp()
+  const ask = await openTransports()
   const spreads = (count: number) => Array.from({ length: count }, (_, i) => `...F${i}`).join(' ')
   const chain = (count: number) => {
     const links = Array.from({ length: count - 1 }, (_, i) => `fragment F${i} on User { id ...F${i + 1} }`)
     return `{ me { ...F0 ...F1 } } ${links.join(' ')} fragment F${count - 1} on User { id wrong }`
   }
-  const socket = await openSocket(url)
   for (const [query, code] of [
     [`{ me { ${spreads(60)} } }`, 'BAD_USER_INPUT'],
     [`{ me { ...A } } fragment A on User { id ... { ${spreads(61)} } }`, 'QUERY_TOO_COMPLEX'],
     [chain(60), 'BAD_USER_INPUT'],
     [chain(61), 'QUERY_TOO_COMPLEX'],
   ] as const) {
-    const body = JSON.stringify({ query })
-    for (const { errors = [] } of [
-      await anonymous.post(body),
-      await anonymous.post(body, { accept: 'application/json;q=0.9' }),
-      await (await openStream(url, {}, query)).next(),
-      await socket.ask(query),
-    ])
-      expect(errors[0]).toMatchObject({ extensions: { code } })
+    for (const [error] of await ask(query)) expect(error).toMatchObject({ extensions: { code } })
   }
 })
 
 // Each error about a document says at which line it is, and counts the lines before it for that.
 test.each(['\n', '\r', '\r\n'])('A document of very many lines is too complex, on every transport: %j', async (end) => {
-  const { anonymous, url } = await startApp({ env: { MAX_QUERY_TOKENS: '100' } })
-  const socket = await openSocket(url)
+  const ask = await openTransports({ MAX_QUERY_TOKENS: '100' })
   for (const [lines, code] of [
     [200, 'BAD_USER_INPUT'],
     [201, 'QUERY_TOO_COMPLEX'],
   ] as const) {
     const query = `{${end.repeat(lines - 1)} wrong }`
-    const body = JSON.stringify({ query })
-    for (const { errors = [] } of [
-      await anonymous.post(body),
-      await anonymous.post(body, { accept: 'application/json;q=0.9' }),
-      await (await openStream(url, {}, query)).next(),
-      await socket.ask(query),
-    ])
-      expect(errors).toMatchObject([{ extensions: { code } }])
+    for (const errors of await ask(query)) expect(errors).toMatchObject([{ extensions: { code } }])
   }
 })

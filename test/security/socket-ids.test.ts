@@ -57,15 +57,20 @@ test('An id that is used again beside its stream has the second one', async () =
   expect(socket.received).not.toContainEqual(complete('1'))
 })
 
-test('An id that is used again while its query is executed has only the second answer', async () => {
-  const socket = await begin()
+/** Gives a query up that is being executed, and asks another one by its id. */
+async function askTwice({ send }: Awaited<ReturnType<typeof begin>>): Promise<void> {
   const lock = await lockDatabase(app.installation, 'LOCK TABLE users IN ACCESS EXCLUSIVE MODE')
-  socket.send(subscribe('1', '{ first: me { id } }'))
+  send(subscribe('1', '{ first: me { id } }'))
   await lock.untilWaiting(1)
-  socket.send(complete('1'))
-  socket.send(subscribe('1', '{ second: me { id } }'))
+  send(complete('1'))
+  send(subscribe('1', '{ second: me { id } }'))
   await lock.untilWaiting(2)
   await lock.release()
+}
+
+test('An id that is used again while its query is executed has only the second answer', async () => {
+  const socket = await begin()
+  await askTwice(socket)
   expect(await socket.next()).toMatchObject({ id: '1', payload: { data: { second: { id: ada.id } } } })
   expect(await socket.next()).toEqual(complete('1'))
 })
@@ -85,13 +90,7 @@ test('An id that is used again while its operation is refused has only the secon
 test('An operation whose id was used again keeps no connection whose token is good no more', async () => {
   const user = await app.newUser()
   const socket = await begin(user)
-  const lock = await lockDatabase(app.installation, 'LOCK TABLE users IN ACCESS EXCLUSIVE MODE')
-  socket.send(subscribe('1', '{ first: me { id } }'))
-  await lock.untilWaiting(1)
-  socket.send(complete('1'))
-  socket.send(subscribe('1', '{ second: me { id } }'))
-  await lock.untilWaiting(2)
-  await lock.release()
+  await askTwice(socket)
   await eventually(() => socket.received).toContainEqual(complete('1'))
   const input = { currentPassword: user.password, newPassword: NEXT_PASSWORD }
   expectType(await user.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
