@@ -15,7 +15,6 @@ import { linkOf, openNotMe, tokenOf } from '../support/not-me.js'
 import type { User } from '../support/user.js'
 
 const app = await startApp({ env: { PUBLIC_URL: 'http://localhost:4999', REFRESH_GRACE_PERIOD: '0s' } })
-const { clock } = app
 
 const ADDRESS = '198.51.100.44'
 const WHERE = { 'user-agent': DEVICES.safariOnIphone, 'x-forwarded-for': ADDRESS }
@@ -75,7 +74,7 @@ describe.each(cases)('%s', (_, { subject, cause, password }) => {
     for (const part of [mail.text, mail.html]) {
       expect(part).toContain('Safari on iOS')
       expect(part).toContain(ADDRESS)
-      expect(part).toContain(String(clock.now().getUTCFullYear()))
+      expect(part).toContain(String(app.clock.now().getUTCFullYear()))
     }
     expect(mail.text).toMatch(/^Time: .+\nDevice: .+\nPlace: Unknown\nIP address: /m)
     // Whose session it was, beside who came with the copy.
@@ -143,9 +142,9 @@ describe('the link', () => {
 
   test('works for a week', async () => {
     const [early, late] = [await warned(), await warned()]
-    clock.advance('6d')
+    app.clock.advance('6d')
     expect((await press(early.token)).status).toBe(200)
-    clock.advance('25h')
+    app.clock.advance('25h')
     expect((await press(late.token)).status).toBe(400)
     expect(await signIn(late.ada, late.ada.password)).toBe('LoginSuccess')
   })
@@ -154,14 +153,14 @@ describe('the link', () => {
     const ada = await app.newUser()
     const input = { currentPassword: ada.password, newPassword: NEXT_PASSWORD }
     const changed = expectType(await ada.call(ChangePasswordDocument, { input }), 'ChangePasswordSuccess')
-    clock.advance('-4s')
+    app.clock.advance('-4s')
     await press(tokenOf(await app.mail(ada.email, SUBJECTS.passwordChanged)))
     const { token } = proofOf(await app.mail(ada.email, SUBJECTS.reset))
     await app.anonymous.call(ResetPasswordDocument, { input: { token, newPassword: LAST_PASSWORD } })
     const back = await ada.logIn({ password: LAST_PASSWORD })
     const [before, after] = [changed.authentication.user, await back.call(MeDocument)]
     expect(Date.parse(after?.passwordChangedAt ?? '')).toBeGreaterThan(Date.parse(before.passwordChangedAt))
-    clock.advance('4s')
+    app.clock.advance('4s')
   })
 
   test('of one mail outlives later mails, and dies with the first that is used', async () => {
@@ -203,7 +202,7 @@ describe('the link', () => {
     const [used, expired] = [await warned(), await warned()]
     await press(used.token)
     const again = await press(used.token)
-    clock.advance('8d')
+    app.clock.advance('8d')
     const answers = [again, await press(expired.token), await press('made-up'), await press('\u0000%')]
     for (const { status, page } of answers) expect({ status, page }).toEqual({ status: 400, page: again.page })
     expect((await fetch(`${app.url}/not-me`)).status).toBe(400)
