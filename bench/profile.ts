@@ -17,16 +17,18 @@ function mapOf(file: string): SourceMap | null {
   return map
 }
 
+/** A file of a package by the name of that package, be it in a bundle or not. */
+const inPackage = (file: string) => file.replace(/^.*node_modules\//, '')
+
 /** Where a function stands: file and line of the source as it was written. */
 function placeOf({ callFrame: { url, lineNumber, columnNumber } }: ProfileNode): string {
   if (!url.startsWith('file:') && !url.startsWith('/')) return url || '(engine)'
   const file = url.startsWith('/') ? url : fileURLToPath(url)
-  const inPackage = /^.*node_modules\/(.*)$/.exec(file)?.[1]
-  if (inPackage) return `${inPackage}:${lineNumber + 1}`
+  if (file.includes('node_modules/')) return `${inPackage(file)}:${lineNumber + 1}`
   const entry = mapOf(file)?.findEntry(lineNumber, columnNumber) as Partial<SourceMapping> | undefined
   if (!entry?.originalSource || entry.originalLine === undefined) return `${relative(ROOT, file)}:${lineNumber + 1}`
   const source = fileURLToPath(new URL(entry.originalSource, pathToFileURL(file)))
-  return `${relative(ROOT, source)}:${entry.originalLine + 1}`
+  return `${inPackage(relative(ROOT, source))}:${entry.originalLine + 1}`
 }
 
 /** The package, the module of Node or the file of ours that a place belongs to. */
