@@ -7,27 +7,35 @@ import type { AuditFilter } from '../services/audit-pages.js'
 import type { Services } from '../services/index.js'
 
 /**
- * The position of a cursor; that of the newest event without one. Throws BAD_USER_INPUT for a cursor that is not of this
- * log, or so old that events after it were removed: there would be a gap.
+ * The position of a cursor, or else that of the newest event; and that of the newest event, `head`. Throws BAD_USER_INPUT for a
+ * cursor that is not of this log, or so old that events after it were removed: there would be a gap.
  */
-async function positionOf(after: string | null | undefined, { audit, auditCursors }: Services): Promise<bigint> {
+async function placeOf(
+  after: string | null | undefined,
+  { audit, auditCursors }: Services,
+): Promise<{ position: bigint; head: bigint }> {
   await audit.seal()
   const { removedUpTo, head } = await audit.bounds()
-  if (after == null) return head
+  if (after == null) return { position: head, head }
   const position = auditCursors.fromCursor(after)
   if (position === null || position > head) throw new BadInputError(['after'], 'Is not a cursor of the audit log.')
   if (position < removedUpTo) throw new BadInputError(['after'], 'Is too old: events after it were removed.')
-  return position
+  return { position, head }
 }
 
 /** The events as edges. A stream that broke off goes on where it did, whatever its operation said when it began. */
 async function follow(context: Context, filter: AuditFilter, after: string | null | undefined) {
   const { services, transport } = context
-  const position = await positionOf(transport.lastEventId ?? after, services)
+  const { position, head } = await placeOf(transport.lastEventId ?? after, services)
   const { toCursor, toStart } = services.auditCursors
   const alerts = services.alerts.follow(signedIn(context), filter, position)
   transport.beginStream(toStart({ position }), alerts.life)
-  return mapAsyncIterator(alerts, (node) => ({ cursor: toCursor(node), node }))
+  context.loaders = services.records.forRequest()
+  return mapAsyncIterator(alerts, (node) => {
+    // With accounts as they are when it happens, not as they were when the stream first told of them.
+    if (node.position > head) context.loaders = services.records.forRequest()
+    return { cursor: toCursor(node), node }
+  })
 }
 
 builder.subscriptionField('securityAlerts', (t) =>

@@ -2,13 +2,16 @@ import { describe, expect, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { lockDatabase } from '../support/database-lock.js'
+import { eventually } from '../support/eventually.js'
 import {
+  AuditLogDocument,
   LoginDocument,
   MeDocument,
   TerminateSessionDocument,
   UpdateProfileDocument,
   type UpdateProfileInput,
 } from '../support/generated/graphql.js'
+import { openSocket, openStream } from '../support/streams.js'
 import type { User } from '../support/user.js'
 
 const app = await startApp()
@@ -51,6 +54,26 @@ describe('updating the profile', () => {
     const [event] = await app.eventsOf(ada, { types: ['PROFILE_UPDATED'] })
     expect(event).toMatchObject({ success: true, sessionId: ada.sessionId })
     expect(event?.metadata).toEqual({ fields: ['lastName', 'locale', 'timezone'] })
+  })
+
+  const EVENTS = `subscription ($after: String, $filter: AuditLogFilter) {
+    securityEvents(after: $after, filter: $filter) { node { user { displayName } } }
+  }`
+  test.each([
+    [
+      'a WebSocket',
+      async (token: string, values: object) => (await openSocket(app.url, { token })).follow(EVENTS, values),
+    ],
+    ['an event stream', (token: string, values: object) => openStream(app.url, { token }, EVENTS, values)],
+  ])('shows in the events that %s tells from then on', async (_, follow) => {
+    const [ada, auditor] = [await app.newUser(), await app.auditor()]
+    const { edges } = await auditor.call(AuditLogDocument, { scope: 'EVERYONE', first: 1 })
+    const filter = { userId: ada.id, types: ['PROFILE_UPDATED'] }
+    const { received } = await follow(auditor.accessToken, { after: edges[0]?.cursor, filter })
+    for (const [index, displayName] of ['Augusta', 'Countess'].entries()) {
+      await update(ada, { displayName })
+      await eventually(() => received[index]?.data.securityEvents.node.user).toEqual({ displayName })
+    }
   })
 
   test('with nothing changes nothing, and is no event', async () => {
