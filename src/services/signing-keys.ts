@@ -129,8 +129,10 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
     return result
   }
 
-  async function create(tx: Transaction, alg: string = algorithm): Promise<string> {
-    const data = await makeKey(keys, alg, clock.now())
+  async function create(tx: Transaction, replaced?: SigningKey): Promise<string> {
+    // Sealed under another SECRET_KEY than the one before, it would be read by none of the servers that have read that.
+    if (replaced && !unsealKey(keys, replaced)) throw new Error(`The signing key ${replaced.kid} ${UNREADABLE}`)
+    const data = await makeKey(keys, replaced?.algorithm ?? algorithm, clock.now())
     await tx.prisma.signingKey.create({ data })
     return data.kid
   }
@@ -234,7 +236,7 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
         const now = clock.now()
         await tx.prisma.signingKey.updateMany({ where: { kid, retiredAt: null }, data: { retiredAt: now } })
         const [revoked] = await tx.prisma.signingKey.updateManyAndReturn({ where: { kid }, data: { revokedAt: now } })
-        if (revoked) return (await current(tx, revoked.algorithm))?.kid ?? create(tx, revoked.algorithm)
+        if (revoked) return (await current(tx, revoked.algorithm))?.kid ?? create(tx, revoked)
         const known = await tx.prisma.signingKey.findMany({ select: { kid: true }, orderBy: { createdAt: 'desc' } })
         throw new Error(`There is no signing key ${kid}. There are: ${known.map((key) => key.kid).join(', ')}`)
       })

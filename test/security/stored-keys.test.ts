@@ -1,8 +1,9 @@
 // What somebody does to the signing keys who can write to the database.
 import { generateKeyPairSync } from 'node:crypto'
-import { calculateJwkThumbprint, type JWK } from 'jose'
+import { calculateJwkThumbprint, decodeProtectedHeader, type JWK } from 'jose'
 import { expect, test } from 'vitest'
 import { startApp, type TestApp } from '../support/app.js'
+import { runCli } from '../support/cli.js'
 import { openDatabase } from '../support/database.js'
 import { TEST_ENVIRONMENT } from '../support/environment.js'
 import { MeDocument } from '../support/generated/graphql.js'
@@ -70,6 +71,21 @@ test('A key that signs no more, of a SECRET_KEY that is gone, is told of, and ke
     'A signing key was stored under a SECRET_KEY that is not configured',
   )
   after.log.hush(/A signing key was stored under/)
+})
+
+test('Who has neither the SECRET_KEY nor the JWT_ALGORITHM of the servers cannot withdraw the key that they sign with', async () => {
+  const app = await startApp({ env: { JWT_ALGORITHM: 'ES256' } })
+  const ada = await app.newUser()
+  const { kid = '' } = decodeProtectedHeader(ada.accessToken)
+  const settings = { JWT_ALGORITHM: 'RS256', SECRET_KEY: 'the-secret-key-of-a-shell-on-another-machine' }
+  const env = { ...settings, DATABASE_URL: app.installation.databaseUrl }
+  const { code, stderr } = await runCli(env, 'keys', 'revoke', '--', kid)
+  expect(code).toBe(1)
+  expect(stderr).toContain(`${kid} was stored under a SECRET_KEY that is not configured`)
+  app.clock.advance('2s')
+  expect((await fetch(`${app.url}/health/ready`)).status).toBe(200)
+  expect((await ada.call(MeDocument))?.id).toBe(ada.id)
+  expect(decodeProtectedHeader((await ada.refreshed()).accessToken)).toMatchObject({ kid })
 })
 
 test('A new key takes the place of those of its own algorithm only', async () => {
