@@ -8,7 +8,6 @@ import type { User } from './user.js'
 interface StoredToken {
   hash: Buffer
   state: 'LIVE' | 'ROTATED'
-  sealed_successor: Buffer | null
 }
 
 export const times = <T>(count: number, work: (index: number) => Promise<T>) =>
