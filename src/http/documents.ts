@@ -1,38 +1,64 @@
 import type { DocumentNode } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
 import { LRUCache } from 'lru-cache'
+import { ServiceUnavailableError } from '../errors.js'
 
 const MAX_DOCUMENTS = 1000
 /** A document takes thirty times as much memory as its text. */
 const MAX_CACHED_CHARACTERS = 10_000
 const MAX_DOCUMENT_CHARACTERS = 1_000_000
 
-/** Callers go on one by one, round robin; what has come from others is looked at after each. */
-function createRoundRobin() {
+interface Waiter {
+  goOn(): void
+  giveUp(error: Error): void
+}
+
+/**
+ * Callers go on one by one, round robin; what has come from others is looked at after each. Past `most` that wait, whoever has
+ * most of them is refused his last: one caller keeps nobody else from a place.
+ */
+function createRoundRobin(most: number) {
   /** Who waits, by caller. Whoever had a turn comes last. */
-  const lines = new Map<string, (() => void)[]>()
+  const lines = new Map<string, Waiter[]>()
+  let waiting = 0
   let isTaken = false
 
   function next(): void {
     const [first] = lines
     isTaken = first !== undefined
     if (!first) return
-    const [caller, [goOn, ...others]] = first
+    const [caller, [waiter, ...others]] = first
     lines.delete(caller)
     if (others.length > 0) lines.set(caller, others)
-    goOn?.()
+    waiting -= 1
+    waiter?.goOn()
     setImmediate(next)
   }
 
+  /** Among equals the one who has come, or had a turn, last. */
+  function refuseOne(): void {
+    let [longest, length] = ['', 0]
+    for (const [caller, line] of lines) if (line.length >= length) [longest, length] = [caller, line.length]
+    const refused = lines.get(longest)?.pop()
+    if (length === 1) lines.delete(longest)
+    waiting -= 1
+    refused?.giveUp(new ServiceUnavailableError('Too many new documents wait to be read'))
+  }
+
   return (caller: string) =>
-    new Promise<void>((resolve) => {
-      lines.set(caller, [...(lines.get(caller) ?? []), resolve])
+    new Promise<void>((goOn, giveUp) => {
+      lines.set(caller, [...(lines.get(caller) ?? []), { goOn, giveUp }])
+      waiting += 1
       if (!isTaken) next()
+      else if (waiting > most) refuseOne()
     })
 }
 
-/** Short documents that are valid: most requests repeat those of a few applications. */
-export function createDocuments() {
+/**
+ * Short documents that are valid: most requests repeat those of a few applications. `mostWaiting`: so many others may wait to
+ * be read.
+ */
+export function createDocuments(mostWaiting: number) {
   const known = new LRUCache<string, DocumentNode>({
     max: MAX_DOCUMENTS,
     maxSize: MAX_DOCUMENT_CHARACTERS,
@@ -40,7 +66,7 @@ export function createDocuments() {
   })
   /** Of documents that are short enough to be kept. */
   const texts = new WeakMap<DocumentNode, string>()
-  const takeTurn = createRoundRobin()
+  const takeTurn = createRoundRobin(mostWaiting)
 
   /** What was found valid is neither read nor looked at again, on any transport. */
   const plugin: Plugin = {
@@ -63,7 +89,7 @@ export function createDocuments() {
     get: (query: string) => known.get(query),
     /**
      * Resolves when a document may be read: at once if it is known. One that is not takes long in one go, and nothing counts
-     * those that are wrong.
+     * those that are wrong. ServiceUnavailableError when too many wait.
      */
     turnOf: async (caller: string, query: string): Promise<void> => {
       if (!known.has(query)) await takeTurn(caller)

@@ -32,6 +32,8 @@ export interface GraphqlOptions {
   hasSuggestions: boolean
   limits: DocumentLimits & { operationMs: number; subscriptionsPerAddress: number; subscriptionsPerUser: number }
   persistedOperations: PersistedOperations | undefined
+  /** How many documents that are not known yet may wait to be read. */
+  mostNewDocuments: number
   log: Log
   onField: OnField
 }
@@ -127,7 +129,7 @@ const useResults = (maskError: ErrorMasker, log: Log): Plugin => ({
 /** The GraphQL pipeline, for every transport, and Yoga's own HTTP layer for what the lean path leaves to it. */
 export function createGraphql(options: GraphqlOptions) {
   const { schema, services, prisma, maskError, hasIntrospection, hasSuggestions, log, onField } = options
-  const { limits, persistedOperations } = options
+  const { limits, persistedOperations, mostNewDocuments } = options
   const hideSuggestions = !hasSuggestions
   const execute = createExecutor({ maskError, onField, timeoutMs: limits.operationMs, hideSuggestions })
   const subscribe = createSubscriber({
@@ -138,7 +140,7 @@ export function createGraphql(options: GraphqlOptions) {
   const contextOf = (exchange: Exchange, params: GraphQLParams): Promise<Context> =>
     createContext(services, prisma, callerOf(exchange, params))
 
-  const documents = createDocuments()
+  const documents = createDocuments(mostNewDocuments)
 
   const yoga = createYoga<ServerContext, Context>({
     schema,

@@ -6,6 +6,7 @@ import { eventually } from '../support/eventually.js'
 import { openSocket } from '../support/streams.js'
 
 const app = await startApp()
+const narrow = await startApp({ env: { MAX_IN_FLIGHT: '20' } })
 const MANY = 100
 const ATTACKER = { 'x-forwarded-for': '198.51.100.1' }
 const STRANGER = { 'x-forwarded-for': '203.0.113.1' }
@@ -22,13 +23,13 @@ function wrongDocument(index: number): string {
 type Sender = (query: string) => unknown[]
 
 /** A connection of its own for requests, which is there already. */
-async function openRequests(headers: Record<string, string>): Promise<Sender> {
+async function openRequests(url: string, headers: Record<string, string>): Promise<Sender> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   onTestFinished(() => agent.destroy())
   const options = { method: 'POST', agent, headers: { 'content-type': 'application/json', ...headers } }
   const send: Sender = (query) => {
     const received: string[] = []
-    const sending = request(`${app.url}/graphql`, options, async (answer) => received.push(await text(answer)))
+    const sending = request(`${url}/graphql`, options, async (answer) => received.push(await text(answer)))
     sending.end(JSON.stringify({ query }))
     return received
   }
@@ -37,20 +38,22 @@ async function openRequests(headers: Record<string, string>): Promise<Sender> {
   return send
 }
 
-async function openWebSocket(): Promise<Sender> {
-  const { follow } = await openSocket(app.url, { headers: ATTACKER })
+async function openWebSocket(url: string): Promise<Sender> {
+  const { follow } = await openSocket(url, { headers: ATTACKER })
   return (query) => follow(query).received
 }
 
 // Each takes the process a while in one go, counts for no limit, and comes on a connection of its own.
-test.each<[string, () => Promise<Sender>]>([
-  ['requests', () => openRequests(ATTACKER)],
-  ['requests that Yoga answers', () => openRequests({ ...ATTACKER, accept: 'application/json;q=0.9' })],
-  ['event streams', () => openRequests({ ...ATTACKER, accept: 'text/event-stream' })],
+const WAYS: [string, (url: string) => Promise<Sender>][] = [
+  ['requests', (url) => openRequests(url, ATTACKER)],
+  ['requests that Yoga answers', (url) => openRequests(url, { ...ATTACKER, accept: 'application/json;q=0.9' })],
+  ['event streams', (url) => openRequests(url, { ...ATTACKER, accept: 'text/event-stream' })],
   ['WebSockets', openWebSocket],
-])('Many %s with documents that take long to read keep nobody else waiting', async (name, open) => {
-  const ask = await openRequests(STRANGER)
-  const senders = await Promise.all(Array.from({ length: MANY }, open))
+]
+
+test.each(WAYS)('Many %s with documents that take long to read keep nobody else waiting', async (name, open) => {
+  const ask = await openRequests(app.url, STRANGER)
+  const senders = await Promise.all(Array.from({ length: MANY }, () => open(app.url)))
   const flood = senders.map((send, index) => send(wrongDocument(index)))
   const answered = () => flood.filter(([answer]) => answer !== undefined)
 
@@ -61,4 +64,20 @@ test.each<[string, () => Promise<Sender>]>([
   }
   await eventually(() => answered().length).toBe(MANY)
   for (const [answer] of answered()) expect(JSON.stringify(answer)).toContain('QUERY_TOO_COMPLEX')
+})
+
+test.each(WAYS)('%s of one address with such documents leave others a place', async (name, open) => {
+  const ask = await openRequests(narrow.url, STRANGER)
+  const senders = await Promise.all(Array.from({ length: MANY }, () => open(narrow.url)))
+  // Each has another one when the first was refused.
+  const flood = [0, MANY, 2 * MANY].flatMap((from) => senders.map((send, index) => send(wrongDocument(from + index))))
+
+  // What is not known takes the place of the attacker's last.
+  for (const query of [KNOWN, ...NAMES.slice(0, 10).map((one) => `${KNOWN} # ${one} beside ${name}`), KNOWN]) {
+    const answers = ask(query)
+    await expect.poll(() => answers, { interval: 1 }).toEqual(['{"data":{"__typename":"Query"}}'])
+  }
+  await eventually(() => flood.filter(([answer]) => answer !== undefined)).toHaveLength(3 * MANY)
+  const told = flood.map(([answer]) => /QUERY_TOO_COMPLEX|SERVICE_UNAVAILABLE/.exec(JSON.stringify(answer))?.[0])
+  expect(new Set(told)).toEqual(new Set(['QUERY_TOO_COMPLEX', 'SERVICE_UNAVAILABLE']))
 })
