@@ -156,7 +156,8 @@ export function createGraphql(options: GraphqlOptions) {
     maskedErrors: { maskError, errorMessage: 'Something went wrong.' },
     context: ({ exchange, params }) => contextOf(exchange, params ?? {}),
     plugins: [
-      useTurns(documents),
+      // Those that are persisted are the operator's.
+      ...(persistedOperations ? [] : [useTurns(documents)]),
       documents.plugin,
       ...documentLimits(limits),
       ...(hasIntrospection ? [] : [useNoIntrospection()]),

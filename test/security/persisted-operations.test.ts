@@ -7,6 +7,7 @@ import { ConfigError, loadConfig } from '../../src/config.js'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
 import { metric } from '../support/metrics.js'
+import { openRawConnection } from '../support/raw-connection.js'
 import { openSocket, openStream } from '../support/streams.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-operations-'))
@@ -61,6 +62,18 @@ test('A known operation is executed by its hash, in every way', async () => {
   const variables = { input: { identifier: ada.email, password: 'x' } }
   const { data } = await app.anonymous.post(JSON.stringify({ ...persisted(LOGIN), variables }))
   expect(data).toEqual({ login: { __typename: 'InvalidCredentialsError' } })
+})
+
+test('Known operations wait for no turn: as many are executed at once as there are places', async () => {
+  const env = { ...ISSUER, PERSISTED_OPERATIONS: fileOf(known), MAX_IN_FLIGHT: '30' }
+  const { url } = await startApp({ env, beside: open })
+  const body = JSON.stringify(persisted(ME))
+  const head = `POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`
+  const { socket, heard } = openRawConnection(url)
+  socket.write(`${head}\r\n\r\n${body}`.repeat(30))
+  const statuses = () => heard().match(/HTTP\/1.1 \d+/g)
+  await eventually(statuses).toHaveLength(30)
+  expect(new Set(statuses())).toEqual(new Set(['HTTP/1.1 200']))
 })
 
 test.each([
