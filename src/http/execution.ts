@@ -15,6 +15,7 @@ import { type Cap, tooManySubscriptions } from './caps.js'
 import { subscribeWithIds } from './event-stream.js'
 import type { ErrorMasker } from './graphql-errors.js'
 import { rootFields } from './root-fields.js'
+import { hasTooManyFields, tooManyFields } from './variables.js'
 
 /** `code` is OK or that of the error. */
 export type OnField = (field: string, code: string, seconds: number) => void
@@ -86,7 +87,9 @@ export function createExecutor({ maskError, onField, timeoutMs, hideSuggestions 
     const startedAt = performance.now()
     const context = args.contextValue as Context
     const closeCaches = openCaches(context)
-    const work = execute({ hideSuggestions, options: COERCION, ...args })
+    const work = hasTooManyFields(args.variableValues)
+      ? { errors: [tooManyFields()] }
+      : execute({ hideSuggestions, options: COERCION, ...args })
     const result = work instanceof Promise ? await inTime(work, context) : work
     closeCaches()
     const errors = result.errors?.map(maskError)
@@ -122,6 +125,7 @@ export function withEnd(events: Events, onEnd: () => void): Events {
 }
 
 interface SubscriberDeps {
+  maskError: ErrorMasker
   perAddress: Cap
   perUser: Cap
   hideSuggestions: boolean
@@ -129,8 +133,9 @@ interface SubscriberDeps {
 
 /** Subscribes for every transport, to as much at once as an address and a user may. */
 export const createSubscriber =
-  ({ perAddress, perUser, hideSuggestions }: SubscriberDeps): Subscriber =>
+  ({ maskError, perAddress, perUser, hideSuggestions }: SubscriberDeps): Subscriber =>
   async (args) => {
+    if (hasTooManyFields(args.variableValues)) return { errors: [maskError(tooManyFields())] }
     const { client, viewer } = args.contextValue as Context
     const ofAddress = perAddress.take(client.addressKey)
     if (!ofAddress) return { errors: [tooManySubscriptions(perAddress)] }

@@ -1,4 +1,4 @@
-import { type DocumentNode, getOperationAST } from 'graphql'
+import { type DocumentNode, GraphQLError, getOperationAST } from 'graphql'
 
 type Variables = Record<string, unknown>
 
@@ -15,4 +15,31 @@ export function declaredOf(
   const names = variableDefinitions.map(({ variable }) => variable.name.value)
   const declared = names.filter((name) => variables && Object.hasOwn(variables, name))
   return Object.fromEntries(declared.map((name) => [name, variables?.[name]]))
+}
+
+/** All inputs together have fewer. */
+const MAX_FIELDS = 500
+
+/** Whether objects of the variables have more fields than any operation takes, however deep they are. */
+export function hasTooManyFields(variables: Variables | null | undefined): boolean {
+  const values: unknown[] = [variables]
+  let fields = 0
+  while (values.length > 0) {
+    const value = values.pop()
+    if (typeof value !== 'object' || value === null) continue
+    // Names first: to read so many values takes longer.
+    if (!Array.isArray(value)) fields += Object.keys(value).length
+    if (fields > MAX_FIELDS) return true
+    for (const part of Object.values(value)) if (typeof part === 'object') values.push(part)
+  }
+  return false
+}
+
+/** Of each error in an object GraphQL puts all of it into words, which nobody reads. */
+export function tooManyFields(): GraphQLError {
+  const message = `The variables have more than ${MAX_FIELDS} fields.`
+  const issues = [{ path: [], code: 'too_large', message }]
+  return new GraphQLError(message, {
+    extensions: { code: 'BAD_USER_INPUT', issues, http: { spec: true, status: 400 } },
+  })
 }

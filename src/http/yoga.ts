@@ -133,6 +133,7 @@ export function createGraphql(options: GraphqlOptions) {
   const hideSuggestions = !hasSuggestions
   const execute = createExecutor({ maskError, onField, timeoutMs: limits.operationMs, hideSuggestions })
   const subscribe = createSubscriber({
+    maskError,
     hideSuggestions,
     perUser: createCap(limits.subscriptionsPerUser),
     perAddress: createCap(limits.subscriptionsPerAddress),

@@ -4,6 +4,7 @@ import { startApp } from '../support/app.js'
 import { expectType } from '../support/client.js'
 import { LoginDocument } from '../support/generated/graphql.js'
 import { makePlaces } from '../support/geoip.js'
+import { openSocket } from '../support/streams.js'
 
 const app = await startApp()
 const LOGIN = 'mutation ($input: LoginInput!) { login(input: $input) { __typename } }'
@@ -44,6 +45,7 @@ test.each([
   expect(JSON.stringify(errors)).not.toMatch(/amber-kettle|4915829301/)
 })
 
+const TOO_MANY = 'The variables have more than 500 fields.'
 const WRONG = Object.fromEntries(Array.from({ length: 9000 }, (_, index) => [`k${index}`, 1]))
 
 test.each([
@@ -57,6 +59,28 @@ test.each([
     .post(body)
   expect(errors.every(({ extensions }) => extensions.code === 'BAD_USER_INPUT')).toBe(true)
   expect(JSON.stringify(errors).length).toBeLessThan(10_000)
+  expect(errors).toMatchObject([{ message: TOO_MANY }])
+})
+
+const fieldsOf = (count: number) => Object.fromEntries(Object.entries(WRONG).slice(0, count))
+
+// To put each of the errors into words takes the process a while in one go, and counts for no limit.
+test.each([
+  ['an object', { f: fieldsOf(501) }, true],
+  ['two objects', { f: fieldsOf(250), g: fieldsOf(249) }, true],
+  ['objects in a list', { f: { types: [fieldsOf(250), fieldsOf(250)] } }, true],
+  ['an object with fewer', { f: fieldsOf(499) }, false],
+  ['a variable that nothing declares', { h: fieldsOf(501) }, false],
+])('Of more than 500 fields in variables only that is told: %s', async (_, variables, isTooMany) => {
+  const declared = '($f: AuditLogFilter, $g: AuditLogFilter)'
+  const query = `query ${declared} { a: auditLog(filter: $f) { __typename } b: auditLog(filter: $g) { __typename } }`
+  const socket = await openSocket(app.url)
+  const told = [
+    (await app.anonymous.post(JSON.stringify({ query, variables }))).errors,
+    (await app.anonymous.with({ accept: 'application/json;q=0.9' }).post(JSON.stringify({ query, variables }))).errors,
+    await socket.follow(query, variables).next(),
+  ]
+  for (const answer of told) expect(JSON.stringify(answer).includes(TOO_MANY)).toBe(isTooMany)
 })
 
 test('A name of many thousand letters is not repeated', async () => {
