@@ -5,7 +5,7 @@ import type { SigningKey } from '../generated/prisma/client.js'
 import type { Clock, EventBus, Log } from '../ports.js'
 import type { Database, Transaction } from './database.js'
 import { type KeySummary, summarize } from './key-summaries.js'
-import { hmacKeyOf, makeKey, publicJwkOf, publicPartOf, UNREADABLE, unsealKey } from './stored-keys.js'
+import { assertReadable, hmacKeyOf, makeKey, publicJwkOf, publicPartOf, UNREADABLE, unsealKey } from './stored-keys.js'
 
 interface Deps {
   db: Database
@@ -123,16 +123,15 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
   async function change<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     const result = await db.transaction(async (tx) => {
       await tx.sql('SELECT pg_advisory_xact_lock($1::bigint)::text', [LOCK])
+      await assertReadable(tx, keys)
       return work(tx)
     })
     bus.publish(KEYS_CHANGED, '')
     return result
   }
 
-  async function create(tx: Transaction, replaced?: SigningKey): Promise<string> {
-    // Sealed under another SECRET_KEY than the one before, it would be read by none of the servers that have read that.
-    if (replaced && !unsealKey(keys, replaced)) throw new Error(`The signing key ${replaced.kid} ${UNREADABLE}`)
-    const data = await makeKey(keys, replaced?.algorithm ?? algorithm, clock.now())
+  async function create(tx: Transaction, alg: string = algorithm): Promise<string> {
+    const data = await makeKey(keys, alg, clock.now())
     await tx.prisma.signingKey.create({ data })
     return data.kid
   }
@@ -236,7 +235,7 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
         const now = clock.now()
         await tx.prisma.signingKey.updateMany({ where: { kid, retiredAt: null }, data: { retiredAt: now } })
         const [revoked] = await tx.prisma.signingKey.updateManyAndReturn({ where: { kid }, data: { revokedAt: now } })
-        if (revoked) return (await current(tx, revoked.algorithm))?.kid ?? create(tx, revoked)
+        if (revoked) return (await current(tx, revoked.algorithm))?.kid ?? create(tx, revoked.algorithm)
         const known = await tx.prisma.signingKey.findMany({ select: { kid: true }, orderBy: { createdAt: 'desc' } })
         throw new Error(`There is no signing key ${kid}. There are: ${known.map((key) => key.kid).join(', ')}`)
       })

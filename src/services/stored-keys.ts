@@ -4,7 +4,7 @@ import type { KeyRing } from '../crypto/key-ring.js'
 import { open, seal, sha256 } from '../crypto/secrets.js'
 import type { SigningKey } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
-import type { Database } from './database.js'
+import type { Database, Transaction } from './database.js'
 import type { SigningKeys } from './signing-keys.js'
 
 const DAY_MS = 86_400_000
@@ -20,6 +20,16 @@ const sealKey = (keys: KeyRing, kid: string, jwk: JWK) => seal(keys.current, JSO
 export function unsealKey(keys: KeyRing, { kid, sealedPrivate }: SigningKey, under = keys.all): JWK | null {
   const jwk = open(under, sealedPrivate, contextOf(kid))
   return jwk === null ? null : JSON.parse(jwk)
+}
+
+/**
+ * Whoever makes keys has a SECRET_KEY of the servers, whichever algorithms they have: throws where none of the keys that may
+ * sign can be read. What is stored under another one would be read by none of them.
+ */
+export async function assertReadable({ prisma }: Transaction, keys: KeyRing): Promise<void> {
+  const rows = await prisma.signingKey.findMany({ where: { retiredAt: null } })
+  const [first] = rows
+  if (first && rows.every((row) => !unsealKey(keys, row))) throw new Error(`Signing key ${first.kid} ${UNREADABLE}`)
 }
 
 /** A secret of HS256 as a key. */

@@ -73,15 +73,22 @@ test('A key that signs no more, of a SECRET_KEY that is gone, is told of, and ke
   after.log.hush(/A signing key was stored under/)
 })
 
-test('Who has neither the SECRET_KEY nor the JWT_ALGORITHM of the servers cannot withdraw the key that they sign with', async () => {
+test.each([
+  ['withdraw the key that they sign with', (kid: string) => ['keys', 'revoke', '--', kid]],
+  ['make one that they could not read, by any command', () => ['keys', 'list']],
+])('Who has neither the SECRET_KEY nor the JWT_ALGORITHM of the servers cannot %s', async (_, command) => {
   const app = await startApp({ env: { JWT_ALGORITHM: 'ES256' } })
   const ada = await app.newUser()
   const { kid = '' } = decodeProtectedHeader(ada.accessToken)
   const settings = { JWT_ALGORITHM: 'RS256', SECRET_KEY: 'the-secret-key-of-a-shell-on-another-machine' }
   const env = { ...settings, DATABASE_URL: app.installation.databaseUrl }
-  const { code, stderr } = await runCli(env, 'keys', 'revoke', '--', kid)
+  const { query } = await openDatabase(app.installation)
+  const stored = async () => (await query('SELECT * FROM signing_keys ORDER BY kid')).rows
+  const before = await stored()
+  const { code, stderr } = await runCli(env, ...command(kid))
   expect(code).toBe(1)
-  expect(stderr).toContain(`${kid} was stored under a SECRET_KEY that is not configured`)
+  expect(stderr).toContain('was stored under a SECRET_KEY that is not configured')
+  expect(await stored()).toEqual(before)
   app.clock.advance('2s')
   expect((await fetch(`${app.url}/health/ready`)).status).toBe(200)
   expect((await ada.call(MeDocument))?.id).toBe(ada.id)
