@@ -7,6 +7,8 @@ const MAX_DOCUMENTS = 1000
 /** A document takes thirty times as much memory as its text. */
 const MAX_CACHED_CHARACTERS = 10_000
 const MAX_DOCUMENT_CHARACTERS = 1_000_000
+/** JSON as long as this takes a turn before it is read: of thousands of names that takes milliseconds, up to four times over. */
+export const LARGE_TEXT = 16_384
 
 interface Waiter {
   goOn(): void
@@ -87,6 +89,8 @@ export function createDocuments(mostWaiting: number) {
   return {
     plugin,
     get: (query: string) => known.get(query),
+    /** For what takes long in one go before its document is seen: see LARGE_TEXT. ServiceUnavailableError when too many wait. */
+    takeTurn,
     /**
      * Resolves when a document may be read: at once if it is known. One that is not takes long in one go, and nothing counts
      * those that are wrong. ServiceUnavailableError when too many wait.

@@ -4,6 +4,7 @@ import { GraphQLError } from 'graphql'
 import type { Log } from '../ports.js'
 import { acceptable } from './accept.js'
 import type { Admission } from './admission.js'
+import { LARGE_TEXT } from './documents.js'
 import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
 import { createGraphqlPost } from './graphql-post.js'
@@ -107,6 +108,7 @@ export function createGraphqlRoute(deps: Deps) {
   }
 
   async function answerPost(exchange: Exchange, accept: string, body: Buffer): Promise<Response | null> {
+    if (body.length > LARGE_TEXT) await graphql.takeTurn(exchange.client.addressKey)
     if (await post(exchange, body)) return null
     const sent = readRequest(body)
     if (sent !== null) return throughYoga(exchange, ENDPOINT, accept, sent)

@@ -5,8 +5,11 @@ import type { Server as Protocol } from 'graphql-ws'
 import { CloseCode } from 'graphql-ws'
 import type { WebSocket } from 'ws'
 import type { Log } from '../ports.js'
+import type { Client } from '../services/client.js'
 import type { Connections } from './connections.js'
+import { LARGE_TEXT } from './documents.js'
 import type { ErrorMasker } from './graphql-errors.js'
+import type { Graphql } from './yoga.js'
 
 export interface Extra {
   socket: WebSocket
@@ -17,6 +20,8 @@ interface Deps {
   log: Log
   maskError: ErrorMasker
   connections: Connections
+  readClient: (request: IncomingMessage) => Client
+  graphql: Pick<Graphql, 'takeTurn'>
 }
 
 const PING_MS = 15_000
@@ -36,19 +41,38 @@ const TRY_AGAIN_LATER = 1013
  * What is sent to a client, which may not read it. Nothing more is read from it meanwhile, or answers would pile up here.
  * Whoever is gone reads no answer: that a send was in vain, its closed connection says.
  */
-function createFlow({ socket, request }: Extra, { shed }: Connections) {
+function createFlow({ socket, request }: Extra, { shed }: Connections, takeTurn: () => Promise<void>) {
   let sends = 0
+  let isWaiting = false
   const held: (() => void)[] = []
-  const isFull = () => sends >= MAX_SENDS || request.socket.writableLength >= MAX_BYTES
+  const isFull = () => isWaiting || sends >= MAX_SENDS || request.socket.writableLength >= MAX_BYTES
+
+  function goOn(): void {
+    if (isFull()) return
+    for (const next of held.splice(0)) next()
+    socket.resume()
+  }
 
   function begin(): () => void {
     sends += 1
     return () => {
       sends -= 1
-      if (isFull()) return
-      for (const goOn of held.splice(0)) goOn()
-      socket.resume()
+      goOn()
     }
+  }
+
+  /** Has a long text wait for its turn, and what comes behind it for the text. */
+  async function inTurn(take: () => Promise<void>): Promise<void> {
+    isWaiting = true
+    let taken: Promise<void> | undefined
+    try {
+      await takeTurn()
+      taken = take()
+    } finally {
+      isWaiting = false
+      goOn()
+    }
+    await taken
   }
   return {
     send: (text: string) =>
@@ -71,15 +95,19 @@ function createFlow({ socket, request }: Extra, { shed }: Connections) {
     },
 
     /**
-     * Resolves when there is room for an answer. Only now is nothing more read: of who asks for nothing, and takes long over
-     * a long answer, the pongs are to be heard.
+     * Takes a text when there is room for an answer. Only now is nothing more read: of who asks for nothing, and takes long
+     * over a long answer, the pongs are to be heard.
      */
-    async room(): Promise<void> {
+    async take(text: string, take: (text: string) => Promise<void>): Promise<void> {
       while (isFull() && socket.readyState === socket.OPEN) {
         socket.pause()
         if (held.length >= MAX_HELD) socket.terminate()
         else await new Promise<void>((resolve) => void held.push(resolve))
       }
+      const ifOpen = async () => {
+        if (socket.readyState === socket.OPEN) await take(text)
+      }
+      await (text.length > LARGE_TEXT ? inTurn(ifOpen) : ifOpen())
     },
   }
 }
@@ -106,9 +134,10 @@ function keepAlive(socket: WebSocket, connection: Socket): void {
 
 /** Speaks the protocol over one WebSocket, until either side closes it. */
 export function converse<E extends Extra>(protocol: Protocol<E>, extra: E, deps: Deps): void {
-  const { log, maskError, connections } = deps
+  const { log, maskError, connections, readClient, graphql } = deps
   const { socket } = extra
-  const flow = createFlow(extra, connections)
+  const { addressKey } = readClient(extra.request)
+  const flow = createFlow(extra, connections, () => graphql.takeTurn(addressKey))
   keepAlive(socket, extra.request.socket)
   socket.on('ping', flow.pong)
   // ws has closed the connection of whoever sends what is no frame.
@@ -130,9 +159,7 @@ export function converse<E extends Extra>(protocol: Protocol<E>, extra: E, deps:
     socket.on('message', async (data: Buffer, isBinary) => {
       // Only of texts it was looked at whether they are UTF-8.
       if (isBinary) return socket.close(UNSUPPORTED_DATA, 'Send text')
-      const text = data.toString()
-      await flow.room()
-      if (socket.readyState === socket.OPEN) await take(text).catch(fail)
+      await flow.take(data.toString(), take).catch(fail)
     })
   }
 

@@ -215,6 +215,7 @@ export function createGraphql(options: GraphqlOptions) {
       Promise.resolve(yoga.fetch(url, init, context)),
     getEnveloped: yoga.getEnveloped,
     turnOf: documents.turnOf,
+    takeTurn: documents.takeTurn,
   }
 }
 

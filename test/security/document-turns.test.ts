@@ -19,18 +19,21 @@ function wrongDocument(index: number): string {
   return `{ me { ${NAMES.map((name) => `...${name}`).join(' ')} } } ${fragments.join(' ')}`
 }
 
+/** Each name is a new one to whoever reads the object: 90 KB of them. */
+const MANY_NAMES = Object.fromEntries(Array.from({ length: 9000 }, (_, index) => [`k${index}`, 1]))
+
 /** Sends a document; what comes back is in the list then. */
-type Sender = (query: string) => unknown[]
+type Sender = (query: string, variables?: object) => unknown[]
 
 /** A connection of its own for requests, which is there already. */
 async function openRequests(url: string, headers: Record<string, string>): Promise<Sender> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   onTestFinished(() => agent.destroy())
   const options = { method: 'POST', agent, headers: { 'content-type': 'application/json', ...headers } }
-  const send: Sender = (query) => {
+  const send: Sender = (query, variables) => {
     const received: string[] = []
     const sending = request(`${url}/graphql`, options, async (answer) => received.push(await text(answer)))
-    sending.end(JSON.stringify({ query }))
+    sending.end(JSON.stringify({ query, variables }))
     return received
   }
   const first = send(KNOWN)
@@ -40,7 +43,7 @@ async function openRequests(url: string, headers: Record<string, string>): Promi
 
 async function openWebSocket(url: string): Promise<Sender> {
   const { follow } = await openSocket(url, { headers: ATTACKER })
-  return (query) => follow(query).received
+  return (query, variables) => follow(query, variables).received
 }
 
 // Each takes the process a while in one go, counts for no limit, and comes on a connection of its own.
@@ -51,19 +54,26 @@ const WAYS: [string, (url: string) => Promise<Sender>][] = [
   ['WebSockets', openWebSocket],
 ]
 
-test.each(WAYS)('Many %s with documents that take long to read keep nobody else waiting', async (name, open) => {
+const SLOW: [string, (send: Sender, index: number) => unknown[], string][] = [
+  ['documents', (send, index) => send(wrongDocument(index)), 'QUERY_TOO_COMPLEX'],
+  ['variables', (send) => send(KNOWN, MANY_NAMES), '__typename'],
+]
+
+test.each(
+  WAYS.flatMap(([name, open]) => SLOW.map(([what, sendTo, told]) => [name, what, open, sendTo, told] as const)),
+)('Many %s with %s that take long to read keep nobody else waiting', async (name, what, open, sendTo, told) => {
   const ask = await openRequests(app.url, STRANGER)
   const senders = await Promise.all(Array.from({ length: MANY }, () => open(app.url)))
-  const flood = senders.map((send, index) => send(wrongDocument(index)))
+  const flood = senders.map(sendTo)
   const answered = () => flood.filter(([answer]) => answer !== undefined)
 
-  for (const query of [KNOWN, `${KNOWN} # over ${name}`]) {
+  for (const query of [KNOWN, `${KNOWN} # over ${name} with ${what}`]) {
     const answers = ask(query)
     await expect.poll(() => answers, { interval: 1 }).toEqual(['{"data":{"__typename":"Query"}}'])
     expect(answered().length).toBeLessThan(MANY / 2)
   }
   await eventually(() => answered().length).toBe(MANY)
-  for (const [answer] of answered()) expect(JSON.stringify(answer)).toContain('QUERY_TOO_COMPLEX')
+  for (const [answer] of answered()) expect(JSON.stringify(answer)).toContain(told)
 })
 
 test.each(WAYS)('%s of one address with such documents leave others a place', async (name, open) => {

@@ -1,10 +1,13 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
-import { makeServer } from 'graphql-ws'
+import { GraphQLError } from 'graphql'
+import { makeServer, type ServerOptions } from 'graphql-ws'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import type { WebSocket } from 'ws'
+import { type DomainError, ServiceUnavailableError } from '../../src/errors.js'
 import type { Connections } from '../../src/http/connections.js'
 import { converse } from '../../src/http/socket-conversation.js'
+import type { Client } from '../../src/services/client.js'
 import { createTestLog } from '../support/log.js'
 
 /** A WebSocket whose client reads when it is told to. */
@@ -37,24 +40,26 @@ class SlowSocket extends EventEmitter {
   }
 }
 
-function begin(onConnect = () => true) {
+function begin(options: Partial<ServerOptions> = {}, takeTurn = async () => {}) {
   const socket = new SlowSocket()
   const shed: unknown[] = []
   converse(
-    makeServer({ connectionInitWaitTimeout: 0, onConnect }),
+    makeServer({ connectionInitWaitTimeout: 0, ...options }),
     {
       socket: socket as unknown as WebSocket,
       request: { socket: socket.connection } as unknown as IncomingMessage,
     },
     {
       log: createTestLog(),
-      maskError: (error) => error as never,
+      maskError: (error) => ({ extensions: { code: (error as DomainError).code } }) as never,
       connections: { shed: (one: unknown) => shed.push(one) } as unknown as Connections,
+      readClient: () => ({ addressKey: '192.0.2.1' }) as Client,
+      graphql: { takeTurn },
     },
   )
-  const ask = async (times: number, type = 'ping') => {
+  const ask = async (times: number, type = 'ping', more = {}) => {
     for (let time = 0; time < times; time += 1) {
-      socket.emit('message', Buffer.from(JSON.stringify({ type })), false)
+      socket.emit('message', Buffer.from(JSON.stringify({ type, ...more })), false)
       // As ws does: others have their turn in between.
       await new Promise(setImmediate)
     }
@@ -97,12 +102,51 @@ test('a client that leaves 64 KB unread is read no further, however few the answ
 
 test('nothing is done any more of what waited when the client is gone', async () => {
   const onConnect = vi.fn(() => true)
-  const { socket, ask } = begin(onConnect)
+  const { socket, ask } = begin({ onConnect })
   await ask(100)
   await ask(1, 'connection_init')
   socket.terminate()
   socket.read()
   await new Promise(setImmediate)
+  expect(onConnect).not.toHaveBeenCalled()
+})
+
+/** Long enough to wait for a turn. */
+const long = (id: string) => ({ id, payload: { query: '{ me { id } }', variables: { text: 'x'.repeat(20_000) } } })
+const short = (id: string) => ({ id, payload: { query: '{ me { id } }' } })
+
+test('what comes behind a long message waits with it for its turn, in order, and nothing more is read meanwhile', async () => {
+  const order: string[] = []
+  const turns: (() => void)[] = []
+  const onSubscribe = (_: unknown, id: string) => {
+    order.push(id)
+    return [new GraphQLError('Refused')]
+  }
+  const { socket, ask } = begin({ onSubscribe }, () => new Promise((resolve) => void turns.push(resolve)))
+  await ask(1, 'connection_init')
+  await ask(1, 'subscribe', short('first'))
+  for (const id of ['second', 'fourth']) {
+    await ask(1, 'subscribe', long(id))
+    await ask(1, 'subscribe', short(`behind ${id}`))
+  }
+  expect([order, socket.isPaused]).toEqual([['first'], true])
+  turns.shift()?.()
+  await new Promise(setImmediate)
+  expect([order, socket.isPaused]).toEqual([['first', 'second', 'behind second'], true])
+  turns.shift()?.()
+  await new Promise(setImmediate)
+  expect(order).toEqual(['first', 'second', 'behind second', 'fourth', 'behind fourth'])
+  expect([socket.isPaused, turns.length]).toEqual([false, 0])
+})
+
+test('who gets no turn for a long message is told to come back, and no more of his is taken', async () => {
+  const onConnect = vi.fn(() => true)
+  const { socket, ask } = begin({ onConnect }, async () => Promise.reject(new ServiceUnavailableError('Too many wait')))
+  const close = vi.fn(() => socket.terminate())
+  socket.close = close
+  await ask(1, 'ping', { payload: { text: 'x'.repeat(20_000) } })
+  await ask(1, 'connection_init')
+  expect(close.mock.calls).toEqual([[1013, 'Try again later']])
   expect(onConnect).not.toHaveBeenCalled()
 })
 
