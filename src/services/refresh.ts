@@ -37,8 +37,8 @@ export interface Refreshed {
 }
 
 const FIND = `
-  SELECT t.state, t.rotated_at AS "rotatedAt", s.sealed_successor AS "sealedSuccessor", t.session_id AS "sessionId"
-  FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $1::bytea`
+  SELECT state, rotated_at AS "rotatedAt", sealed_successor AS "sealedSuccessor", session_id AS "sessionId"
+  FROM refresh_tokens WHERE hash = $1::bytea`
 
 /** A page that signs out, or in again, may have a token that another one has used just before. */
 const LEAVING_MS = 30_000
@@ -46,7 +46,6 @@ const LEAVING_MS = 30_000
 interface StoredToken {
   state: RefreshTokenState
   rotatedAt: Date | null
-  /** Of the last token of the session that was used: only that one opens it. */
   sealedSuccessor: Uint8Array | null
   sessionId: string
 }

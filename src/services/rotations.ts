@@ -31,8 +31,8 @@ const MAX_TOGETHER = 64
 // One statement, so that of many concurrent presentations of one token exactly one rotates it: the others wait for the
 // row of the session, find the token no longer LIVE, and claim nothing. The order of the steps is ours, not the
 // planner's: sessions, in order, before their tokens, as everywhere, so that two statements never wait for each other.
-// The sealed successor stands with the session, so that the next one takes its place: kept with each token, they would lead
-// whoever has an old one and a copy of the database from each to the next, to the one that is live.
+// What the parent was to hand out again is used now: kept, it would lead whoever has an old token and a copy of the database
+// from each token to the next, to the one that is live.
 const rotate = (whenLocked: '' | 'SKIP LOCKED') => `
   WITH input AS MATERIALIZED (
     SELECT decode(hash, 'base64') AS hash, decode("successorHash", 'base64') AS successor_hash,
@@ -50,16 +50,17 @@ const rotate = (whenLocked: '' | 'SKIP LOCKED') => `
     ORDER BY s.id FOR NO KEY UPDATE ${whenLocked}
   ), claimed AS (
     UPDATE refresh_tokens t
-    SET state = 'ROTATED', rotated_at = $2::timestamptz
+    SET state = 'ROTATED', rotated_at = $2::timestamptz, sealed_successor = input.sealed_successor
     FROM presented JOIN live USING (session_id) JOIN input ON input.hash = presented.hash
     WHERE t.hash = presented.hash AND t.state = 'LIVE'
-    RETURNING t.hash, input.successor_hash, input.sealed_successor, input.events, live.session_id, live.user_id
+    RETURNING t.hash, t.parent_hash, input.successor_hash, input.events, live.session_id, live.user_id
+  ), spent AS (
+    UPDATE refresh_tokens parent SET sealed_successor = NULL FROM claimed WHERE parent.hash = claimed.parent_hash
   ), successor AS (
     INSERT INTO refresh_tokens (hash, session_id, parent_hash, state, created_at)
     SELECT successor_hash, session_id, hash, 'LIVE', $2::timestamptz FROM claimed
   ), renewed AS (
-    UPDATE sessions s SET last_rotation_at = $2::timestamptz, last_activity_at = $2::timestamptz,
-      sealed_successor = claimed.sealed_successor
+    UPDATE sessions s SET last_rotation_at = $2::timestamptz, last_activity_at = $2::timestamptz
     FROM claimed WHERE s.id = claimed.session_id
     RETURNING ${SESSION_COLUMNS}
   ), logged AS (${insertEvents('claimed.events', 'claimed')})
