@@ -2,6 +2,7 @@ import type { DocumentNode } from 'graphql'
 import type { Plugin } from 'graphql-yoga'
 import { LRUCache } from 'lru-cache'
 import { ServiceUnavailableError } from '../errors.js'
+import { tooDeep } from './variables.js'
 
 const MAX_DOCUMENTS = 1000
 /** A document takes thirty times as much memory as its text. */
@@ -56,6 +57,29 @@ function createRoundRobin(most: number) {
     })
 }
 
+interface Params {
+  variables?: unknown
+  extensions?: unknown
+}
+
+/**
+ * Keeps what is said beside a document as text: read, it takes up to twenty times as much memory. Returns what puts it back.
+ * No closure has what was read, or that would be kept with it.
+ */
+function setAside(params: Params): () => void {
+  const text = textOf(params)
+  Object.assign(params, { variables: undefined, extensions: undefined })
+  return () => void Object.assign(params, JSON.parse(text.toString()))
+}
+
+function textOf({ variables, extensions }: Params): Buffer {
+  try {
+    return Buffer.from(JSON.stringify({ variables, extensions }))
+  } catch {
+    throw tooDeep()
+  }
+}
+
 /**
  * Short documents that are valid: most requests repeat those of a few applications. `mostWaiting`: so many others may wait to
  * be read.
@@ -93,10 +117,13 @@ export function createDocuments(mostWaiting: number) {
     takeTurn,
     /**
      * Resolves when a document may be read: at once if it is known. One that is not takes long in one go, and nothing counts
-     * those that are wrong. ServiceUnavailableError when too many wait.
+     * those that are wrong. ServiceUnavailableError when too many wait. `params` are without their values meanwhile.
      */
-    turnOf: async (caller: string, query: string): Promise<void> => {
-      if (!known.has(query)) await takeTurn(caller)
+    turnOf: async (caller: string, query: string, params: Params): Promise<void> => {
+      if (known.has(query)) return
+      const putBack = setAside(params)
+      await takeTurn(caller)
+      putBack()
     },
   }
 }

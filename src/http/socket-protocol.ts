@@ -133,7 +133,7 @@ export function createSocketProtocol(deps: SocketProtocolDeps): Server<Connectio
     const { schema, parse, validate, execute, subscribe } = graphql.getEnveloped({ params } as never)
     const { persistedOperations } = graphql
     const text = persistedOperations ? persistedDocument(persistedOperations, params) : params.query
-    await graphql.turnOf(begun.client.addressKey, text)
+    await graphql.turnOf(begun.client.addressKey, text, params)
     const document = parse(text)
     const invalid = validate(schema, document)
     if (invalid.length > 0) return invalid.map(maskError)

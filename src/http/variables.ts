@@ -35,11 +35,15 @@ export function hasTooManyFields(variables: Variables | null | undefined): boole
   return false
 }
 
-/** Of each error in an object GraphQL puts all of it into words, which nobody reads. */
-export function tooManyFields(): GraphQLError {
-  const message = `The variables have more than ${MAX_FIELDS} fields.`
+function refusal(message: string): GraphQLError {
   const issues = [{ path: [], code: 'too_large', message }]
   return new GraphQLError(message, {
     extensions: { code: 'BAD_USER_INPUT', issues, http: { spec: true, status: 400 } },
   })
 }
+
+/** Of each error in an object GraphQL puts all of it into words, which nobody reads. */
+export const tooManyFields = () => refusal(`The variables have more than ${MAX_FIELDS} fields.`)
+
+/** Past some thousands of levels. */
+export const tooDeep = () => refusal('The variables have too many levels.')

@@ -9,6 +9,7 @@ import {
 } from 'graphql'
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import { type Context, createContext } from '../context.js'
+import { ServiceUnavailableError } from '../errors.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
 import type { Log } from '../ports.js'
 import type { Services } from '../services/index.js'
@@ -97,7 +98,7 @@ const useValidation = (hideSuggestions: boolean): Plugin => ({
 
 /** However the request came: a GET, or what asks for a stream. */
 const useTurns = ({ turnOf }: ReturnType<typeof createDocuments>): Plugin<object, ServerContext> => ({
-  onParams: ({ params: { query }, context: { exchange } }) => turnOf(exchange.client.addressKey, query ?? ''),
+  onParams: ({ params, context: { exchange } }) => turnOf(exchange.client.addressKey, params.query ?? '', params),
 })
 
 /** Answers as event streams with ids, and errors as the contract has them. */
@@ -179,8 +180,8 @@ export function createGraphql(options: GraphqlOptions) {
 
   /** Yoga answers for a document that is not valid, and looks again only for a limit that it exceeds. */
   async function read(exchange: Exchange, params: GraphQLParams, query: string): Promise<DocumentNode | null> {
-    await documents.turnOf(exchange.client.addressKey, query)
     try {
+      await documents.turnOf(exchange.client.addressKey, query, params)
       const { parse, validate } = yoga.getEnveloped({ request: exchange.request, params } as never)
       const document = parse(query) as DocumentNode
       const errors = validate(schema, document)
@@ -189,7 +190,8 @@ export function createGraphql(options: GraphqlOptions) {
         return null
       }
       return document
-    } catch {
+    } catch (error) {
+      if (error instanceof ServiceUnavailableError) throw error
       return null
     }
   }

@@ -3,11 +3,14 @@ import { text } from 'node:stream/consumers'
 import { expect, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
-import { openSocket } from '../support/streams.js'
+import { heldBytes } from '../support/heap.js'
+import { openRawSocket, openSocket } from '../support/streams.js'
 
 const app = await startApp()
 const narrow = await startApp({ env: { MAX_IN_FLIGHT: '20' } })
 const MANY = 100
+const SOME = 30
+const EVERY_ROUND = { interval: 1, timeout: 60_000 }
 const ATTACKER = { 'x-forwarded-for': '198.51.100.1' }
 const STRANGER = { 'x-forwarded-for': '203.0.113.1' }
 const KNOWN = '{ __typename }'
@@ -90,4 +93,34 @@ test.each(WAYS)('%s of one address with such documents leave others a place', as
   await eventually(() => flood.filter(([answer]) => answer !== undefined)).toHaveLength(3 * MANY)
   const told = flood.map(([answer]) => /QUERY_TOO_COMPLEX|SERVICE_UNAVAILABLE/.exec(JSON.stringify(answer))?.[0])
   expect(new Set(told)).toEqual(new Set(['QUERY_TOO_COMPLEX', 'SERVICE_UNAVAILABLE']))
+})
+
+test.each(WAYS)('%s that wait keep what they say beside their documents as text', async (name, open) => {
+  const senders = await Promise.all(Array.from({ length: SOME }, () => open(app.url)))
+  // 90 KB of text, and some megabytes when it is read.
+  const variables = { list: new Array(30_000).fill({}) }
+  const before = heldBytes()
+  let most = 0
+  const flood = senders.map((send, index) => send(`query ($list: [Int]) ${wrongDocument(index)} # ${name}`, variables))
+  await expect
+    .poll(() => {
+      most = Math.max(most, heldBytes() - before)
+      return flood.every(([answer]) => answer !== undefined)
+    }, EVERY_ROUND)
+    .toBe(true)
+  expect(most / SOME).toBeLessThan(700_000)
+})
+
+test('Variables that no text can hold, because of their levels, are refused over a WebSocket as well', async () => {
+  const socket = await openRawSocket(app.url)
+  socket.send('{"type":"connection_init"}')
+  expect(await socket.next()).toEqual({ type: 'connection_ack' })
+  const variables = `{"list":${'['.repeat(45_000)}${']'.repeat(45_000)}}`
+  socket.send(`{"id":"1","type":"subscribe","payload":{"query":"{ __typename } # levels","variables":${variables}}}`)
+  expect(await socket.next()).toMatchObject({
+    ...{ id: '1', type: 'error' },
+    payload: [{ extensions: { code: 'BAD_USER_INPUT', issues: [{ code: 'too_large' }] } }],
+  })
+  socket.send({ id: '2', type: 'subscribe', payload: { query: KNOWN } })
+  expect(await socket.next()).toMatchObject({ id: '2', type: 'next' })
 })
