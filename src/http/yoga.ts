@@ -58,11 +58,11 @@ const useNoIntrospection = (): Plugin => ({
   },
 })
 
-/** In place, because others hold both objects for as long as the operation goes on. */
+/** In place, because others hold both objects for as long as the operation goes on. Of extensions nothing is needed any more. */
 function forgetUndeclared(args: ExecutionArgs): void {
   args.variableValues = declaredOf(args.document, args.operationName, args.variableValues)
   const { params } = args.contextValue as { params?: GraphQLParams }
-  if (params) params.variables = args.variableValues
+  if (params) Object.assign(params, { variables: args.variableValues, extensions: undefined })
 }
 
 const useFunctions = (execute: Executor, subscribe: Subscriber): Plugin => ({

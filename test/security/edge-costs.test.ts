@@ -155,6 +155,43 @@ describe('Of the variables that an operation does not declare, nothing is kept w
   })
 })
 
+describe('Nor is anything of the extensions of', () => {
+  const extensions = { list: new Array(30_000).fill({}) }
+  const post = (query: string, headers: Record<string, string>) => {
+    const body = JSON.stringify({ query, extensions })
+    return fetch(`${app.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body,
+    })
+  }
+
+  test('what waits', async () => {
+    const lock = await lockDatabase(app.installation, 'LOCK TABLE login_throttles IN ACCESS EXCLUSIVE MODE')
+    const underWay: Promise<Response>[] = []
+    const held = await heldAfter(async () => {
+      while (underWay.length < 8) underWay.push(post(STALLED, {}))
+      await lock.untilWaiting(8)
+    })
+    expect(held).toBeLessThan(8)
+    await lock.release()
+    for (const answer of await Promise.all(underWay)) expect(answer.status).toBe(200)
+  })
+
+  test('a stream of events', async () => {
+    const { accessToken } = await app.newUser()
+    const headers = { accept: 'text/event-stream', authorization: `Bearer ${accessToken}` }
+    const streams: Response[] = []
+    const before = await metric(app.url, 'event_subscribers')
+    const held = await heldAfter(async () => {
+      while (streams.length < 20) streams.push(await post('subscription { securityAlerts { cursor } }', headers))
+      await eventually(() => metric(app.url, 'event_subscribers')).toBe(before + 20)
+    })
+    expect(held).toBeLessThan(15)
+    for (const { body } of streams) await body?.cancel()
+  })
+})
+
 test('A single result is no stream, also as an event: what its client leaves unread counts', async () => {
   const headers = { accept: 'text/event-stream', 'content-type': 'application/json' }
   const body = JSON.stringify({ query: '{ me { id } }' })
