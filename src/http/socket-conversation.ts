@@ -62,17 +62,17 @@ function createFlow({ socket, request }: Extra, { shed }: Connections, takeTurn:
   }
 
   /** Has a long text wait for its turn, and what comes behind it for the text. */
-  async function inTurn(take: () => Promise<void>): Promise<void> {
+  async function inTurn(read: () => Promise<void>): Promise<void> {
     isWaiting = true
-    let taken: Promise<void> | undefined
+    let reading: Promise<void> | undefined
     try {
       await takeTurn()
-      taken = take()
+      reading = read()
     } finally {
       isWaiting = false
       goOn()
     }
-    await taken
+    await reading
   }
   return {
     send: (text: string) =>
@@ -98,14 +98,14 @@ function createFlow({ socket, request }: Extra, { shed }: Connections, takeTurn:
      * Takes a text when there is room for an answer. Only now is nothing more read: of who asks for nothing, and takes long
      * over a long answer, the pongs are to be heard.
      */
-    async take(text: string, take: (text: string) => Promise<void>): Promise<void> {
+    async take(text: string, read: (text: string) => Promise<void>): Promise<void> {
       while (isFull() && socket.readyState === socket.OPEN) {
         socket.pause()
         if (held.length >= MAX_HELD) socket.terminate()
         else await new Promise<void>((resolve) => void held.push(resolve))
       }
       const ifOpen = async () => {
-        if (socket.readyState === socket.OPEN) await take(text)
+        if (socket.readyState === socket.OPEN) await read(text)
       }
       await (text.length > LARGE_TEXT ? inTurn(ifOpen) : ifOpen())
     },
