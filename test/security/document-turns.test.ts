@@ -100,15 +100,13 @@ test.each(WAYS)('%s that wait keep what they say beside their documents as text'
   // 90 KB of text, and some megabytes when it is read.
   const variables = { list: new Array(30_000).fill({}) }
   const before = heldBytes()
-  let most = 0
   const flood = senders.map((send, index) => send(`query ($list: [Int]) ${wrongDocument(index)} # ${name}`, variables))
-  await expect
-    .poll(() => {
-      most = Math.max(most, heldBytes() - before)
-      return flood.every(([answer]) => answer !== undefined)
-    }, EVERY_ROUND)
-    .toBe(true)
-  expect(most / SOME).toBeLessThan(700_000)
+  const waiting = () => flood.filter(([answer]) => answer === undefined).length
+  await expect.poll(waiting, EVERY_ROUND).toBeLessThan(SOME)
+  const held = heldBytes() - before
+  expect(waiting()).toBeGreaterThan(SOME / 2)
+  expect(held / waiting()).toBeLessThan(700_000)
+  await eventually(waiting).toBe(0)
 })
 
 test('Variables that no text can hold, because of their levels, are refused over a WebSocket as well', async () => {
