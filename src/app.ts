@@ -70,8 +70,8 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
     hasSuggestions: config.introspection && !config.isProduction,
     limits: config.limits,
     persistedOperations: config.persistedOperations,
-    // They take places: the rest is for those that are known.
-    mostNewDocuments: Math.ceil(config.maxInFlight / 2),
+    // What waits takes places: the rest is for what needs no turn.
+    mostWaiting: Math.ceil(config.maxInFlight / 2),
   })
   const inFlight = createGate(config.maxInFlight)
   const headers = securityHeaders(config.isProduction)

@@ -7,8 +7,8 @@ import type { WebSocket } from 'ws'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Connections } from './connections.js'
-import { LARGE_TEXT } from './documents.js'
 import type { ErrorMasker } from './graphql-errors.js'
+import { LARGE_TEXT } from './reading-turns.js'
 import type { Graphql } from './yoga.js'
 
 export interface Extra {

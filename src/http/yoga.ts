@@ -21,6 +21,7 @@ import { createExecutor, createSubscriber, type Executor, type OnField, type Sub
 import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { type DocumentLimits, documentLimits, refuse } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
+import { createReadingTurns } from './reading-turns.js'
 import { declaredOf } from './variables.js'
 
 export interface GraphqlOptions {
@@ -33,8 +34,8 @@ export interface GraphqlOptions {
   hasSuggestions: boolean
   limits: DocumentLimits & { operationMs: number; subscriptionsPerAddress: number; subscriptionsPerUser: number }
   persistedOperations: PersistedOperations | undefined
-  /** How many documents that are not known yet may wait to be read. */
-  mostNewDocuments: number
+  /** How much may wait for its turn to be read. */
+  mostWaiting: number
   log: Log
   onField: OnField
 }
@@ -130,7 +131,7 @@ const useResults = (maskError: ErrorMasker, log: Log): Plugin => ({
 /** The GraphQL pipeline, for every transport, and Yoga's own HTTP layer for what the lean path leaves to it. */
 export function createGraphql(options: GraphqlOptions) {
   const { schema, services, prisma, maskError, hasIntrospection, hasSuggestions, log, onField } = options
-  const { limits, persistedOperations, mostNewDocuments } = options
+  const { limits, persistedOperations, mostWaiting } = options
   const hideSuggestions = !hasSuggestions
   const execute = createExecutor({ maskError, onField, timeoutMs: limits.operationMs, hideSuggestions })
   const subscribe = createSubscriber({
@@ -142,7 +143,8 @@ export function createGraphql(options: GraphqlOptions) {
   const contextOf = (exchange: Exchange, params: GraphQLParams): Promise<Context> =>
     createContext(services, prisma, callerOf(exchange, params))
 
-  const documents = createDocuments(mostNewDocuments)
+  const takeTurn = createReadingTurns(mostWaiting)
+  const documents = createDocuments(takeTurn)
 
   const yoga = createYoga<ServerContext, Context>({
     schema,
@@ -217,7 +219,7 @@ export function createGraphql(options: GraphqlOptions) {
       Promise.resolve(yoga.fetch(url, init, context)),
     getEnveloped: yoga.getEnveloped,
     turnOf: documents.turnOf,
-    takeTurn: documents.takeTurn,
+    takeTurn,
   }
 }
 

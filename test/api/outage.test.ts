@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { expect, inject, onTestFinished, test } from 'vitest'
-import { NEXT_PASSWORD, startApp } from '../support/app.js'
+import { NEXT_PASSWORD, startApp, type TestApp } from '../support/app.js'
 import { spawnCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
 import { openDatabase } from '../support/database.js'
@@ -162,17 +162,20 @@ test('What waits too long for a lock was not done, and is worth another try', as
   await lock.release()
 })
 
-test('An account that is deactivated while its exchange token is taken in opens no session', async () => {
-  const app = await startApp()
-  const account = await app.register()
-  const { token } = proofOf(await app.mail(account.email, SUBJECTS.verification))
+/** A new account that is verified, and not signed in yet: the address, and what the exchange token is traded in with. */
+async function verifyAccount(app: TestApp) {
+  const { email } = await app.register()
+  const { token } = proofOf(await app.mail(email, SUBJECTS.verification))
   const verified = await app.anonymous.call(VerifyEmailDocument, { input: { token } })
   const { exchangeToken } = expectType(verified, 'VerifyEmailSuccess')
-  const lock = await lockDatabase(
-    app.installation,
-    `UPDATE users SET is_active = false WHERE email = '${account.email}'`,
-  )
-  const answer = app.anonymous.call(ExchangeTokenDocument, { input: { token: exchangeToken, tokenDelivery: 'BODY' } })
+  return { email, input: { token: exchangeToken, tokenDelivery: 'BODY' as const } }
+}
+
+test('An account that is deactivated while its exchange token is taken in opens no session', async () => {
+  const app = await startApp()
+  const { email, input } = await verifyAccount(app)
+  const lock = await lockDatabase(app.installation, `UPDATE users SET is_active = false WHERE email = '${email}'`)
+  const answer = app.anonymous.call(ExchangeTokenDocument, { input })
   await lock.untilWaiting(1)
   await lock.release()
   expectType(await answer, 'InvalidTokenError')
@@ -180,11 +183,7 @@ test('An account that is deactivated while its exchange token is taken in opens 
 
 test('An exchange token is not called invalid when its connection breaks off, and is good afterwards', async () => {
   const app = await startApp()
-  const account = await app.register()
-  const { token } = proofOf(await app.mail(account.email, SUBJECTS.verification))
-  const verified = await app.anonymous.call(VerifyEmailDocument, { input: { token } })
-  const { exchangeToken } = expectType(verified, 'VerifyEmailSuccess')
-  const input = { token: exchangeToken, tokenDelivery: 'BODY' } as const
+  const { input } = await verifyAccount(app)
   const lock = await lockDatabase(app.installation, 'LOCK TABLE one_time_tokens IN SHARE MODE')
   const answer = app.anonymous.refusal(ExchangeTokenDocument, { input })
   await lock.untilWaiting(1)
