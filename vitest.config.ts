@@ -27,6 +27,7 @@ const withNpmOnly = [
   'security/detection-of-attacks',
   'security/detection-of-sign-ins',
   'security/detection-runs',
+  'security/document-turns',
   'security/edge-costs',
   'security/event-stream-proof',
   'security/explain',
