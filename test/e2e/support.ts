@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-/** The sources, which are never older than the test; set it to dist/main.js to drive a build. */
+/** Where Debian puts it. */
 const CHROMIUM = process.env.E2E_CHROMIUM ?? '/usr/bin/chromium'
 const CHROMIUM_FLAGS = [
   '--no-sandbox',
