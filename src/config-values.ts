@@ -41,8 +41,13 @@ export const url = (...protocols: string[]) =>
       // What follows can take it for a URL.
       abort: true,
     })
-export const urlWithHost = (...protocols: string[]) =>
-  url(...protocols).refine((text) => new URL(text).hostname !== '', 'must name a host')
+export const mailServer = url('smtp:', 'smtps:')
+  .refine((text) => new URL(text).hostname !== '', 'must name a host')
+  // The client's own, which says what it sends.
+  .refine(
+    (text) => !new URL(text).searchParams.has('logger'),
+    'must have no logger: it would write every mail, and the tokens in it, to the log',
+  )
 
 /** The number of a database as the client reads it; null where there is none. */
 function databaseOf(url: string): string | null {
@@ -56,10 +61,13 @@ export const redisUrls = z
   .pipe(
     z
       .array(
-        url('redis:', 'rediss:').refine(
-          (text) => /^\d+$/.test(databaseOf(text) ?? '0'),
-          'must have no path but the number of a database, such as redis://127.0.0.1:6379/1',
-        ),
+        url('redis:', 'rediss:')
+          .refine(
+            (text) => /^\d+$/.test(databaseOf(text) ?? '0'),
+            'must have no path but the number of a database, such as redis://127.0.0.1:6379/1',
+          )
+          // The client takes REDISS: for a way without TLS.
+          .transform((text) => text.replace(/^\w+/, (scheme) => scheme.toLowerCase())),
       )
       .min(1, 'is empty')
       .refine(

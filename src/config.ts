@@ -13,6 +13,7 @@ import {
   line,
   listOf,
   mailbox,
+  mailServer,
   oneOf,
   origins,
   persistedOperations,
@@ -21,7 +22,6 @@ import {
   secrets,
   text,
   url,
-  urlWithHost,
 } from './config-values.js'
 import { parseDetectionRules } from './detection-rules.js'
 import { defaultRateLimits, parseRateLimits } from './rate-limits.js'
@@ -38,7 +38,7 @@ const schema = z.object({
   PUBLIC_URL: base.refine((url) => new URL(url).pathname === '/', 'must have no path').optional(),
   FRONTEND_URL: base.optional(),
   PRODUCT_NAME: line(50).default('Portcullis'),
-  SMTP_URL: urlWithHost('smtp:', 'smtps:').optional(),
+  SMTP_URL: mailServer.optional(),
   MAIL_FROM: mailbox.default('Portcullis <no-reply@localhost>'),
   CORS_ALLOWED_ORIGINS: origins.optional(),
   CSRF_TRUSTED_ORIGINS: origins.optional(),

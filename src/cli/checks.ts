@@ -1,15 +1,6 @@
 // What the doctor looks at: requirements of OWASP ASVS 5.0 that a configuration can break.
-import { parse } from 'pg-connection-string'
 import { type Config, loadConfig } from '../config.js'
-import { isLocalHost, isLoopback } from '../config-values.js'
-
-interface Check {
-  name: string
-  /** Requirements of OWASP ASVS 5.0, as in docs/asvs.md. */
-  asvs: string
-  /** What is wrong, and what to do. */
-  problemsOf(config: Config): (string | false | null | undefined)[]
-}
+import { type Check, CONNECTION_CHECKS, leavesOpenly } from './connection-checks.js'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
@@ -23,24 +14,15 @@ const SENSITIVE = [
   ...['login', 'register', 'requestPasswordReset', 'resetPassword', 'verifyEmail', 'resendVerificationEmail'],
   ...['exchangeToken', 'changePassword', 'checkPassword'],
 ]
+const DOCUMENT_LIMITS = [
+  ['bodyBytes', 'MAX_BODY_BYTES'],
+  ['tokens', 'MAX_QUERY_TOKENS'],
+  ['depth', 'MAX_QUERY_DEPTH'],
+  ['aliases', 'MAX_QUERY_ALIASES'],
+  ['rootFields', 'MAX_QUERY_ROOT_FIELDS'],
+  ['directives', 'MAX_QUERY_DIRECTIVES'],
+] as const
 const DEFAULTS = loadConfig({})
-
-const leavesOpenly = (url: string | undefined, ...secure: string[]) =>
-  url !== undefined && !isLoopback(url) && !secure.includes(new URL(url).protocol)
-
-/** What the driver makes of the URL: it goes where `host` says, whatever stands before it. */
-function databaseProblem(url: string | undefined): string | null {
-  if (!url) return null
-  try {
-    const { host, ssl = false } = parse(url)
-    if (isLocalHost(host || process.env.PGHOST || '')) return null
-    if (ssl !== true && typeof ssl !== 'object') return 'DATABASE_URL leaves the machine without sslmode=verify-full'
-    const isVerified = ssl === true || (ssl.rejectUnauthorized !== false && !('checkServerIdentity' in ssl))
-    return isVerified ? null : 'DATABASE_URL takes whoever answers for the database: use sslmode=verify-full'
-  } catch (error) {
-    return `DATABASE_URL cannot be read: ${(error as Error).message}`
-  }
-}
 
 type RateLimits = NonNullable<Config['rateLimits']>
 
@@ -77,42 +59,7 @@ export const CHECKS: readonly Check[] = [
     asvs: '4.3.2',
     problemsOf: ({ introspection }) => [introspection && 'INTROSPECTION is on'],
   },
-  {
-    name: 'TLS for clients',
-    asvs: '3.3.1, 4.4.1',
-    problemsOf: ({ urls }) => [
-      urls.public === undefined && 'PUBLIC_URL is not set: tokens and mails name localhost',
-      leavesOpenly(urls.public, 'https:') && 'PUBLIC_URL is not https:',
-      leavesOpenly(urls.frontend, 'https:') && 'FRONTEND_URL is not https:, and links of mails carry tokens there',
-    ],
-  },
-  {
-    name: 'TLS of origins',
-    asvs: '3.4.2, 4.4.2',
-    problemsOf: ({ corsOrigins, csrfOrigins }) =>
-      Object.entries({ CORS_ALLOWED_ORIGINS: corsOrigins, CSRF_TRUSTED_ORIGINS: csrfOrigins }).map(
-        ([name, origins]) =>
-          origins?.some((origin) => leavesOpenly(origin, 'https:')) &&
-          `${name} has an origin that is not https:, whose pages anybody on the way can change`,
-      ),
-  },
-  {
-    name: 'Known proxies',
-    asvs: '4.1.3, 6.3.1',
-    problemsOf: ({ proxyProblem }) => [proxyProblem],
-  },
-  {
-    name: 'TLS to the database',
-    asvs: '11.2.1',
-    problemsOf: ({ database }) => [databaseProblem(database.url)],
-  },
-  {
-    name: 'TLS to Redis',
-    asvs: '11.2.1',
-    problemsOf: ({ redisUrls }) => [
-      redisUrls?.some((url) => leavesOpenly(url, 'rediss:')) && 'REDIS_URL leaves the machine without rediss:',
-    ],
-  },
+  ...CONNECTION_CHECKS,
   {
     name: 'Secrets from the operator',
     asvs: '13.3.1, 11.5.1',
@@ -212,16 +159,16 @@ export const CHECKS: readonly Check[] = [
       ),
       lockout.threshold > 100 && 'LOCKOUT_THRESHOLD is over 100: NIST SP 800-63B allows no more failures',
       lockout.durationMs < MINUTE_MS && 'LOCKOUT_DURATION is under a minute',
+      lockout.durationMs > DAY_MS && 'LOCKOUT_DURATION is over a day: for so long anybody can lock an owner out',
     ],
   },
   {
     name: 'Document limits',
     asvs: '4.3.1',
     problemsOf: ({ limits }) =>
-      (['tokens', 'depth', 'aliases', 'rootFields', 'directives'] as const).map(
-        (name) =>
-          limits[name] > LENIENT * DEFAULTS.limits[name] &&
-          `MAX_QUERY_${name.replace('F', '_F').toUpperCase()} is over ${LENIENT * DEFAULTS.limits[name]}`,
+      DOCUMENT_LIMITS.map(
+        ([name, setting]) =>
+          limits[name] > LENIENT * DEFAULTS.limits[name] && `${setting} is over ${LENIENT * DEFAULTS.limits[name]}`,
       ),
   },
   {
@@ -240,5 +187,20 @@ export const CHECKS: readonly Check[] = [
     name: 'Audit retention',
     asvs: '16.1.1',
     problemsOf: ({ audit }) => [audit.retentionMs < 90 * DAY_MS && 'AUDIT_RETENTION is under 90 days'],
+  },
+  {
+    name: 'Audit signatures',
+    asvs: '16.4.2',
+    problemsOf: ({ audit }) => [
+      audit.checkpointMs > DAY_MS &&
+        'AUDIT_CHECKPOINT_INTERVAL is over a day: for so long nothing shows that newer events were changed',
+    ],
+  },
+  {
+    name: 'Detection',
+    asvs: '6.3.1',
+    problemsOf: ({ detection }) => [
+      Object.keys(detection).length === 0 && 'DETECTION_RULES turns all off: nobody is told of unusual sign-ins',
+    ],
   },
 ]

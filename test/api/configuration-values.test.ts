@@ -103,6 +103,11 @@ test("Proxies may be in the networks that are nobody else's", () => {
 
 test.each([
   ['SMTP_URL', 'smtp://', 'must name a host'],
+  [
+    'SMTP_URL',
+    'smtp://a?logger=true',
+    'must have no logger: it would write every mail, and the tokens in it, to the log',
+  ],
   ['PUBLIC_URL', 'https://user:password@example.com', 'must have no user and no password'],
   ['FRONTEND_URL', 'https://user@example.com/app', 'must have no user and no password'],
   ['JWT_ISSUER', '  ', 'must not be blank'],

@@ -38,6 +38,12 @@ test.each([
   ['TLS to the database', { DATABASE_URL: `${DATABASE}?application_name=sslmode=require` }],
   ['TLS to the database', { DATABASE_URL: `${DATABASE}?sslmode=verify-full&sslrootcert=/nowhere` }],
   ['TLS to Redis', { REDIS_URL: 'redis://redis.example.com' }],
+  ['TLS to Redis', { REDIS_URL: 'redis:///0?host=redis.example.com' }],
+  ['TLS to Redis', { REDIS_URL: 'rediss://redis.example.com?tls=' }],
+  ['TLS to the mail server', { SMTP_URL: 'smtp://mail.example.com' }],
+  ['TLS to the mail server', { SMTP_URL: 'smtp://mail.example.com?requireTLS=false' }],
+  ['TLS to the mail server', { SMTP_URL: 'smtp://mail.example.com?requireTLS=true&ignoreTLS=true' }],
+  ['TLS to the mail server', { SMTP_URL: 'smtps://mail.example.com?tls.rejectUnauthorized=false' }],
   ['TLS of origins', { CORS_ALLOWED_ORIGINS: 'https://a.example,http://b.example' }],
   ['TLS of origins', { CSRF_TRUSTED_ORIGINS: 'http://b.example' }],
   ['Secrets from the operator', { SECRET_KEY: 'a'.repeat(40) }],
@@ -62,6 +68,7 @@ test.each([
   ['Verified addresses', { REQUIRE_VERIFIED_EMAIL: 'false' }],
   ['Lockout and limits', { LOCKOUT_THRESHOLD: '101' }],
   ['Lockout and limits', { LOCKOUT_DURATION: '59s' }],
+  ['Lockout and limits', { LOCKOUT_DURATION: '25h' }],
   ['Lockout and limits', { RATE_LIMITS: '*=100000/1m' }],
   // 6,000 an hour for each address.
   ['Lockout and limits', { RATE_LIMITS: 'login=5/1m,100/1m' }],
@@ -74,6 +81,7 @@ test.each([
   ['Lockout and limits', { RATE_LIMITS: 'exchangeToken=101/1h' }],
   ['Lockout and limits', { RATE_LIMITS: 'changePassword=2/1m' }],
   ['Lockout and limits', { RATE_LIMITS: 'checkPassword=6/1s' }],
+  ['Document limits', { MAX_BODY_BYTES: '1024001' }],
   ['Document limits', { MAX_QUERY_TOKENS: '15001' }],
   ['Document limits', { MAX_QUERY_DEPTH: '101' }],
   ['Document limits', { MAX_QUERY_ALIASES: '301' }],
@@ -84,6 +92,8 @@ test.each([
   ['Log of failures', { LOG_LEVEL: 'error' }],
   ['Log of failures', { LOG_LEVEL: 'silent' }],
   ['Audit retention', { AUDIT_RETENTION: '7d' }],
+  ['Audit signatures', { AUDIT_CHECKPOINT_INTERVAL: '25h' }],
+  ['Detection', { DETECTION_RULES: 'off' }],
 ])('%s fails alone with %j', (name, env) => {
   expect(failing(env)).toEqual([name])
 })
@@ -99,6 +109,8 @@ test('what is stricter, a little more lenient, or counts by more, passes', () =>
       BREACH_CHECK_URL: 'http://127.0.0.1:8080/range/',
     },
     { SECRET_KEY: 'fedcba9876543210fedcba9876543210', MAX_QUERY_DEPTH: '100', LOG_LEVEL: 'warn' },
+    { SMTP_URL: 'smtp://mail.example.com?requireTLS=true', REDIS_URL: 'rediss://a.example,REDISS://b.example' },
+    { SMTP_URL: 'smtp://127.0.0.1:1025', REDIS_URL: 'redis:///1', DETECTION_RULES: 'NEW_COUNTRY=off' },
     { DATABASE_URL: `${DATABASE}?ssl=true` },
     { DATABASE_URL: `${DATABASE}?sslmode=disable&host=127.0.0.1` },
   ]
@@ -117,6 +129,12 @@ test('without a host in its URL the database is where the driver looks for it', 
   expect(failing({ DATABASE_URL: 'postgresql:///auth' })).toEqual(['TLS to the database'])
   vi.stubEnv('PGHOST', '/var/run/postgresql')
   expect(failing({ DATABASE_URL: 'postgresql:///auth' })).toEqual([])
+})
+
+test('whoever has switched off the verification of certificates, for all connections, is told so', () => {
+  vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0')
+  onTestFinished(() => void vi.unstubAllEnvs())
+  expect(failing({})).toEqual(['Certificates'])
 })
 
 test('TLS is not asked for on the way to a socket of this machine', () => {
@@ -138,7 +156,13 @@ test.each([
 /** Without what the tests set for speed. */
 const SETTINGS = {
   ...PRODUCTION,
-  ...{ PASSWORD_HASH_MEMORY_KIB: '', PASSWORD_HASH_ITERATIONS: '', BREACH_CHECK_URL: '', RATE_LIMITS: '' },
+  ...{
+    PASSWORD_HASH_MEMORY_KIB: '',
+    PASSWORD_HASH_ITERATIONS: '',
+    BREACH_CHECK_URL: '',
+    RATE_LIMITS: '',
+    DETECTION_RULES: '',
+  },
 }
 
 test('doctor prints pass or fail with the reason, and exits with 1 when a check fails', async () => {

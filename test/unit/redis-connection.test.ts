@@ -1,7 +1,13 @@
-import { describe, expect, test, vi } from 'vitest'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { loadConfig } from '../../src/config.js'
 import type { RedisClient } from '../../src/infra/redis-client.js'
 import { createConnections, newPrefix, ready, redisOfFile, timed, WAIT } from '../support/redis-connections.js'
 import { freePort, hasRedis } from '../support/redis-server.js'
+
+/** Of a record of TLS. */
+const HANDSHAKE = 22
 
 const redis = await redisOfFile()
 const { lines, begin, connect } = createConnections()
@@ -218,4 +224,18 @@ describe.skipIf(!hasRedis)('The connection to Redis', () => {
     await redis.admin.replicaof('NO', 'ONE')
     await ready(connection)
   })
+})
+
+test.each(['rediss', 'REDISS'])('%s: begins with a TLS handshake, and sends nothing in plain text', async (scheme) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  onTestFinished(() => void server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const { redisUrls = [] } = loadConfig({ REDIS_URL: `${scheme}://:s3cr3t@127.0.0.1:${port}` })
+  const connected = once(server, 'connection') as Promise<[Socket]>
+  begin(...redisUrls)
+  const [socket] = await connected
+  const [bytes] = (await once(socket, 'data')) as [Buffer]
+  socket.destroy()
+  expect(bytes[0]).toBe(HANDSHAKE)
 })
