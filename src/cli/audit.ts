@@ -8,6 +8,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { stringify } from 'csv-stringify/sync'
 import ms, { type StringValue } from 'ms'
 import { z } from 'zod'
+import { CONTROLS, withoutControls } from '../infra/log.js'
 import type { AuditPage, AuditScan } from '../services/audit-pages.js'
 import { addEraseCommand, addVerifyCommand } from './audit-chain.js'
 import type { Host } from './host.js'
@@ -60,10 +61,7 @@ const toCsv = (records: readonly object[], hasHead: boolean) =>
     cast: { boolean: String },
   })
 
-// Some terminals obey these; strangers choose their user agents.
-const CONTROLS = /[\u007f-\u009f\u2028\u2029]/g
-const escaped = (sign: string) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`
-const toJsonLine = (event: Event) => `${JSON.stringify(toRecord(event)).replace(CONTROLS, escaped)}\n`
+const toJsonLine = (event: Event) => `${withoutControls(JSON.stringify(toRecord(event)))}\n`
 
 const FORMATS = {
   ndjson: { head: '', page: (events) => events.map(toJsonLine).join('') },

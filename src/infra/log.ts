@@ -7,6 +7,11 @@ import { createLogOutput } from './log-output.js'
 /** A standard stream of the process, or anything that takes lines. */
 type Target = { fd: number } | DestinationStream
 
+/** What JSON leaves as it is, and some terminals obey; strangers choose what stands in some fields. */
+export const CONTROLS = /[\u007f-\u009f\u2028\u2029]/g
+const escaped = (sign: string) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`
+export const withoutControls = (json: string): string => json.replace(CONTROLS, escaped)
+
 const SECRET_NAME =
   /(passwords?|tokens?|(?:password|token|code)_?hash|secrets?|authorization|cookies?|api[_-]?key)$|^code$/i
 const REDACTED = '[redacted]'
@@ -96,7 +101,7 @@ export function createLog({ level, format }: Config['log'], target: Target = pro
   const onLoss = (lines: number) => log.warn({ lines }, 'Lines of the log are lost: they could not be written')
   const output = 'fd' in target ? createLogOutput(target, onLoss) : target
   const prettify = prettyFactory({ ignore: 'pid', translateTime: 'SYS:HH:MM:ss.l' })
-  const pretty = { write: (line: string) => output.write(prettify(line)) }
-  const log = wrap(pino(options, format === 'json' ? output : pretty))
+  const show = format === 'json' ? (line: string) => line : prettify
+  const log = wrap(pino(options, { write: (line) => output.write(withoutControls(show(line))) }))
   return log
 }

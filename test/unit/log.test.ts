@@ -4,6 +4,9 @@ import { describeFailure } from '../../src/cli/output.js'
 import { PrismaClient } from '../../src/generated/prisma/client.js'
 import { createLog } from '../../src/infra/log.js'
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it looks for
+const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029]/
+
 const capture = (format: 'json' | 'pretty' = 'json', level: 'info' | 'debug' | 'silent' = 'info') => {
   const lines: string[] = []
   const log = createLog({ level, format }, { write: (line: string) => void lines.push(line) })
@@ -150,6 +153,15 @@ test('the pretty format writes at once, for people, and is as discreet', () => {
   expect(lines.join('')).toContain('Listening')
   expect(lines.join('')).toContain('4000')
   expect(lines.join('')).not.toContain('hunter2')
+})
+
+test.each(['json', 'pretty'] as const)('no entry has signs that a terminal obeys, as %s', (format) => {
+  const { log, lines } = capture(format)
+  const claimed = '\u009b31m\u001b]0;title\u0007\u2028'
+  log.warn({ claimed, err: new Error(claimed, { cause: new Error(claimed) }), list: [claimed] }, 'Something came')
+  expect(lines.join('')).toContain('\\u009b31m')
+  expect(lines.join('')).not.toMatch(CONTROLS)
+  if (format === 'json') expect(JSON.parse(lines[0] ?? '')).toMatchObject({ claimed, err: { message: claimed } })
 })
 
 test('silent is silent', () => {
