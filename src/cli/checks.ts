@@ -174,7 +174,11 @@ export const CHECKS: readonly Check[] = [
   {
     name: 'Log without details',
     asvs: '16.2.5',
-    problemsOf: ({ log }) => [['trace', 'debug'].includes(log.level) && `LOG_LEVEL is ${log.level}`],
+    problemsOf: ({ log }) => [
+      ['trace', 'debug'].includes(log.level) && `LOG_LEVEL is ${log.level}`,
+      /\*|ioredis|prisma/.test(process.env.DEBUG ?? '') &&
+        'DEBUG is set: the clients of Redis and PostgreSQL print what they send, passwords of theirs included',
+    ],
   },
   {
     name: 'Log of failures',

@@ -131,10 +131,16 @@ test('without a host in its URL the database is where the driver looks for it', 
   expect(failing({ DATABASE_URL: 'postgresql:///auth' })).toEqual([])
 })
 
-test('whoever has switched off the verification of certificates, for all connections, is told so', () => {
-  vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0')
+test.each([
+  ['Certificates', 'NODE_TLS_REJECT_UNAUTHORIZED', '0', '1'],
+  ['Log without details', 'DEBUG', '*', 'false'],
+  ['Log without details', 'DEBUG', 'app,ioredis:*', 'app'],
+])('%s fails alone where the environment has %s=%s, which others read', (check, name, value, harmless) => {
   onTestFinished(() => void vi.unstubAllEnvs())
-  expect(failing({})).toEqual(['Certificates'])
+  vi.stubEnv(name, value)
+  expect(failing({})).toEqual([check])
+  vi.stubEnv(name, harmless)
+  expect(failing({})).toEqual([])
 })
 
 test('TLS is not asked for on the way to a socket of this machine', () => {
