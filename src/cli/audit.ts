@@ -61,11 +61,16 @@ const toCsv = (records: readonly object[], hasHead: boolean) =>
     cast: { boolean: String },
   })
 
+/** Where a spreadsheet takes another separator than the comma, as in half of Europe, these would begin a cell. */
+const LATER_FORMULA = /(?<=[;\t]"*)(?=[=+\-@＝＋－＠])/g
+const toSafeCsv = (events: readonly Event[]) =>
+  toCsv(events.map(toRecord), false).replace(CONTROLS, '\uFFFD').replace(LATER_FORMULA, "'")
+
 const toJsonLine = (event: Event) => `${withoutControls(JSON.stringify(toRecord(event)))}\n`
 
 const FORMATS = {
   ndjson: { head: '', page: (events) => events.map(toJsonLine).join('') },
-  csv: { head: toCsv([], true), page: (events) => toCsv(events.map(toRecord), false).replace(CONTROLS, '\uFFFD') },
+  csv: { head: toCsv([], true), page: toSafeCsv },
 } as const satisfies Record<string, Format>
 
 /** A moment by its date, or by how long ago it was. */

@@ -12,7 +12,11 @@ import { createInstallation } from '../support/installation.js'
 /** More than a page of the export, and more than a pipe holds. */
 const COUNT = 2500
 const SINCE = '2020-01-01'
+const LATER_SINCE = '2019-01-01'
+const LATER_UNTIL = '2019-01-02'
 const AGENTS = ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '\r=1', 'two\r\nlines', 'says "x", and', 'a\u009b31mred', null]
+/** Formulas where a semicolon or a tab begins a cell, as in half of Europe. */
+const LATER = ["a;=cmd|' /C calc'!A0;b", 'a;"=1;b', 'a\t＋1', 'X11; +http://bot.example', 'a;b=1;-']
 const FIELDS = [
   ...['position', 'id', 'type', 'occurredAt', 'success', 'riskLevel', 'userId', 'sessionId', 'ipAddress', 'userAgent'],
   ...['city', 'country', 'correlationId', 'metadata'],
@@ -30,6 +34,7 @@ const env = { DATABASE_URL: databaseUrl }
 const client = new pg.Client(databaseUrl)
 await client.connect()
 await client.query(INSERT, [`${SINCE}T00:00:00Z`, AGENTS, COUNT])
+await client.query(INSERT, [`${LATER_SINCE}T00:00:00Z`, [...LATER, ...LATER], LATER.length])
 await client.end()
 const folder = await mkdtemp(join(tmpdir(), 'portcullis-export-'))
 afterAll(() => rm(folder, { recursive: true }))
@@ -89,7 +94,7 @@ describe('`audit export`', () => {
       "'+1",
       "'-1",
       "'@SUM(A1)",
-      "'\t=1",
+      "'\t'=1",
       "'\r=1",
       ...AGENTS.slice(6, 8),
       'a\uFFFD31mred',
@@ -103,6 +108,18 @@ describe('`audit export`', () => {
     })
     expect(metadata).toBe('{"reason":"=1"}')
     expect(cellsOf((await run('--format', 'csv', '--since', '30d')).stdout)).toEqual([FIELDS])
+  })
+
+  test('writes CSV of which no other separator makes a formula', async () => {
+    const { stdout } = await run('--format', 'csv', '--since', LATER_SINCE, '--until', LATER_UNTIL)
+    const [, ...rows] = cellsOf(stdout)
+    expect(rows.map((row) => row[FIELDS.indexOf('userAgent')])).toEqual([
+      "a;'=cmd|' /C calc'!A0;b",
+      'a;"\'=1;b',
+      "a\t'＋1",
+      'X11; +http://bot.example',
+      "a;b=1;'-",
+    ])
   })
 
   test('writes a new file that only its owner reads', async () => {
