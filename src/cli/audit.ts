@@ -33,7 +33,8 @@ interface ExportOptions {
 
 const PAGE = 1000
 const OWNER_ONLY = 0o600
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const
+// The last one where a terminal or a connection to it is closed.
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const DATE = z.union([z.iso.date(), z.iso.datetime({ offset: true })])
 const WHEN = 'ISO 8601 (2026-01-31, 2026-01-31T12:00:00Z) or so long ago (30d, 12h)'
 

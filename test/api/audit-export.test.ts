@@ -145,6 +145,7 @@ describe('`audit export`', () => {
   test.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
+    ['SIGHUP', 129],
   ] as const)('leaves nothing behind when %s breaks it off, and exits with %i', async (signal, status) => {
     const output = join(folder, `${signal}.ndjson`)
     const begun = async () => (await readdir(folder)).filter((name) => name.startsWith(signal))
