@@ -1,5 +1,7 @@
 /** What an operation can be answered with, a subscription not with all of it. */
 const OFFERED = ['application/json', 'application/graphql-response+json', 'text/event-stream', 'multipart/mixed']
+/** So many wishes are looked at; no client has as many. */
+const MAX_WISHES = 100
 const NEVER = /;\s*q\s*=\s*0(\.0*)?\s*(;|$)/
 
 function isOffered(range: string): boolean {
@@ -16,7 +18,7 @@ function isOffered(range: string): boolean {
  */
 export function acceptable(accept: string | undefined): string | null {
   if (accept === 'application/json' || accept === '*/*') return accept
-  const wishes = (accept || '*/*').toLowerCase().split(',')
+  const wishes = (accept || '*/*').toLowerCase().split(',', MAX_WISHES)
   const ranges = wishes.flatMap((wish) => {
     const range = wish.split(';', 1)[0]?.trim() ?? ''
     return isOffered(range) && !NEVER.test(wish) ? [range] : []

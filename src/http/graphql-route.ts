@@ -8,7 +8,7 @@ import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
 import { createGraphqlPost } from './graphql-post.js'
 import { handleCors } from './headers.js'
-import { LARGE_TEXT } from './reading-turns.js'
+import { LARGE_REQUEST } from './reading-turns.js'
 import { readBody, send, sendError } from './responses.js'
 import type { Graphql } from './yoga.js'
 
@@ -108,7 +108,6 @@ export function createGraphqlRoute(deps: Deps) {
   }
 
   async function answerPost(exchange: Exchange, accept: string, body: Buffer): Promise<Response | null> {
-    if (body.length > LARGE_TEXT) await graphql.takeTurn(exchange.client.addressKey)
     if (await post(exchange, body)) return null
     const sent = readRequest(body)
     if (sent !== null) return throughYoga(exchange, ENDPOINT, accept, sent)
@@ -116,17 +115,25 @@ export function createGraphqlRoute(deps: Deps) {
     return null
   }
 
-  /** A stream is under way no longer once it has begun. For a text to be read, nobody waits. */
-  async function finish(exchange: Exchange, work: () => Promise<Response | null>): Promise<void> {
-    const answer = await admission.admit(exchange, work)
+  /**
+   * A stream is under way no longer once it has begun. For a text to be read, nobody waits. What is long, or was sent ahead,
+   * which comes with others in one go, waits for its turn.
+   */
+  async function finish(exchange: Exchange, takesTurn: boolean, work: () => Promise<Response | null>): Promise<void> {
+    const answer = await admission.admit(exchange, async () => {
+      if (takesTurn) await graphql.takeTurn(exchange.client.addressKey)
+      return work()
+    })
     if (answer) await deliver(exchange, answer)
   }
 
   return async (exchange: Exchange): Promise<void> => {
-    const { request, head } = exchange
+    const { request, response, head } = exchange
     if (handleCors(request, head, isAllowedOrigin) || admission.turnsAway(exchange)) return
+    // Until the answer before it was sent, Node gives it no connection. Operations that are persisted wait for nothing.
+    const isAhead = !response.socket && !graphql.persistedOperations
     if (request.method === 'GET' || request.method === 'HEAD') {
-      return finish(exchange, () => answerGet(exchange))
+      return finish(exchange, isAhead, () => answerGet(exchange))
     }
     if (request.method !== 'POST') {
       head.set('allow', 'GET, POST')
@@ -143,6 +150,6 @@ export function createGraphqlRoute(deps: Deps) {
     }
     // Read as text, all broken bytes would be the same sign, and passwords that differ in them the same password.
     if (!isUtf8(body)) return sendError(head, 400, NO_JSON)
-    await finish(exchange, () => answerPost(exchange, accept, body))
+    await finish(exchange, isAhead || body.length > LARGE_REQUEST, () => answerPost(exchange, accept, body))
   }
 }

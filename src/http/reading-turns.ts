@@ -1,7 +1,9 @@
 import { ServiceUnavailableError } from '../errors.js'
 
-/** JSON as long as this takes a turn before it is read: of thousands of names that takes milliseconds, up to four times over. */
-export const LARGE_TEXT = 16_384
+/** A longer message takes a turn before it is read: of thousands of names that takes milliseconds. */
+export const LARGE_MESSAGE = 16_384
+/** So does a longer request, which may be read up to four times; other connections bring theirs at the same moment. */
+export const LARGE_REQUEST = 2048
 
 interface Waiter {
   goOn(): void

@@ -122,6 +122,7 @@ describe('a request that is no GraphQL is bad input, and changes nothing', () =>
     ['who takes nothing but XML', rename(), { accept: 'application/xml, text/xml;q=0.9' }, 406],
     ['who takes anything but JSON', rename(), { accept: 'application/json;q=0, application/*;q=0.0' }, 406],
     ['who takes nothing', rename(), { accept: ',' }, 406],
+    ['who takes a hundred other things first', rename(), { accept: `${'a/b,'.repeat(100)}application/json` }, 406],
     ['JSON that ends too soon', rename().slice(0, -1), {}, 400],
     ['an empty body', '', {}, 400],
     ['a number', '1', {}, 400],

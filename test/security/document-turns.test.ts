@@ -1,9 +1,12 @@
+import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { expect, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
 import { eventually } from '../support/eventually.js'
 import { heldBytes } from '../support/heap.js'
+import { metric } from '../support/metrics.js'
+import { openRawConnection } from '../support/raw-connection.js'
 import { openRawSocket, openSocket } from '../support/streams.js'
 
 const app = await startApp()
@@ -22,8 +25,10 @@ function wrongDocument(index: number): string {
   return `{ me { ${NAMES.map((name) => `...${name}`).join(' ')} } } ${fragments.join(' ')}`
 }
 
-/** Each name is a new one to whoever reads the object: 90 KB of them. */
-const MANY_NAMES = Object.fromEntries(Array.from({ length: 9000 }, (_, index) => [`k${index}`, 1]))
+/** Each name is a new one to whoever reads the object. */
+const namesOf = (length: number) => Object.fromEntries(Array.from({ length }, (_, index) => [`k${index}`, 1]))
+/** 90 KB of them, and 3 KB. */
+const [MANY_NAMES, SOME_NAMES] = [namesOf(9000), namesOf(300)]
 
 /** Sends a document; what comes back is in the list then. */
 type Sender = (query: string, variables?: object) => unknown[]
@@ -62,8 +67,14 @@ const SLOW: [string, (send: Sender, index: number) => unknown[], string][] = [
   ['variables', (send) => send(KNOWN, MANY_NAMES), '__typename'],
 ]
 
+// One message of each WebSocket is read at a time, and there are few of one address.
+const OVER_HTTP: typeof SLOW = [['variables of some kilobytes', (send) => send(KNOWN, SOME_NAMES), '__typename']]
+
 test.each(
-  WAYS.flatMap(([name, open]) => SLOW.map(([what, sendTo, told]) => [name, what, open, sendTo, told] as const)),
+  WAYS.flatMap(([name, open]) => {
+    const slow = open === openWebSocket ? SLOW : [...SLOW, ...OVER_HTTP]
+    return slow.map(([what, sendTo, told]) => [name, what, open, sendTo, told] as const)
+  }),
 )('Many %s with %s that take long to read keep nobody else waiting', async (name, what, open, sendTo, told) => {
   const ask = await openRequests(app.url, STRANGER)
   const senders = await Promise.all(Array.from({ length: MANY }, () => open(app.url)))
@@ -77,6 +88,29 @@ test.each(
   }
   await eventually(() => answered().length).toBe(MANY)
   for (const [answer] of answered()) expect(JSON.stringify(answer)).toContain(told)
+})
+
+// What comes in one go would be read in one go, however short each of them is.
+test.each([
+  [
+    'POST',
+    `POST /graphql HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 26\r\n`,
+    `{"query":"{ __typename }"}`,
+  ],
+  ['GET', 'GET /graphql?query={__typename} HTTP/1.1\r\n', ''],
+])('Very many requests by %s that are sent ahead keep nobody else waiting', async (_, head, body) => {
+  const ahead = `${head}host: localhost\r\nx-forwarded-for: ${ATTACKER['x-forwarded-for']}\r\n\r\n${body}`.repeat(SOME)
+  const connections = Array.from({ length: 15 }, () => openRawConnection(app.url))
+  await Promise.all(connections.map(({ socket }) => once(socket, 'connect')))
+  const executed = () => metric(app.url, 'graphql_operations_total{field="__typename",code="OK"}')
+  const before = await executed()
+  for (const { socket } of connections) socket.write(ahead)
+
+  // Also an answer to somebody else.
+  expect((await executed()) - before).toBeLessThan((connections.length * SOME) / 2)
+  const answered = () => connections.flatMap(({ heard }) => heard().match(/HTTP\/1\.1 200/g) ?? []).length
+  await eventually(answered).toBe(connections.length * SOME)
+  expect((await executed()) - before).toBe(connections.length * SOME)
 })
 
 test.each(WAYS)('%s of one address with such documents leave others a place', async (name, open) => {
