@@ -8,7 +8,7 @@ import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
 import { createGraphqlPost } from './graphql-post.js'
 import { handleCors } from './headers.js'
-import { LARGE_REQUEST } from './reading-turns.js'
+import { LONG_REQUEST, READ_IN_ONE_GO } from './reading-turns.js'
 import { readBody, send, sendError } from './responses.js'
 import type { Graphql } from './yoga.js'
 
@@ -115,13 +115,10 @@ export function createGraphqlRoute(deps: Deps) {
     return null
   }
 
-  /**
-   * A stream is under way no longer once it has begun. For a text to be read, nobody waits. What is long, or was sent ahead,
-   * which comes with others in one go, waits for its turn.
-   */
-  async function finish(exchange: Exchange, takesTurn: boolean, work: () => Promise<Response | null>): Promise<void> {
+  /** A stream is under way no longer once it has begun. For a text to be read, nobody waits. */
+  async function finish(exchange: Exchange, length: number, work: () => Promise<Response | null>): Promise<void> {
     const answer = await admission.admit(exchange, async () => {
-      if (takesTurn) await graphql.takeTurn(exchange.client.addressKey)
+      if (length > LONG_REQUEST) await graphql.takeTurn(exchange.client.addressKey, length)
       return work()
     })
     if (answer) await deliver(exchange, answer)
@@ -130,10 +127,12 @@ export function createGraphqlRoute(deps: Deps) {
   return async (exchange: Exchange): Promise<void> => {
     const { request, response, head } = exchange
     if (handleCors(request, head, isAllowedOrigin) || admission.turnsAway(exchange)) return
-    // Until the answer before it was sent, Node gives it no connection. Operations that are persisted wait for nothing.
+    // Until the answer before it was sent, Node gives it no connection. What is sent ahead comes with others in one go: it is
+    // as good as long. Where operations are persisted, only what is long waits.
     const isAhead = !response.socket && !graphql.persistedOperations
+    const lengthOf = (text: { length: number }) => (isAhead ? READ_IN_ONE_GO : text.length)
     if (request.method === 'GET' || request.method === 'HEAD') {
-      return finish(exchange, isAhead, () => answerGet(exchange))
+      return finish(exchange, lengthOf(request.url ?? ''), () => answerGet(exchange))
     }
     if (request.method !== 'POST') {
       head.set('allow', 'GET, POST')
@@ -150,6 +149,6 @@ export function createGraphqlRoute(deps: Deps) {
     }
     // Read as text, all broken bytes would be the same sign, and passwords that differ in them the same password.
     if (!isUtf8(body)) return sendError(head, 400, NO_JSON)
-    await finish(exchange, isAhead || body.length > LARGE_REQUEST, () => answerPost(exchange, accept, body))
+    await finish(exchange, lengthOf(body), () => answerPost(exchange, accept, body))
   }
 }

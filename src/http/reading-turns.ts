@@ -1,36 +1,43 @@
 import { ServiceUnavailableError } from '../errors.js'
 
-/** A longer message takes a turn before it is read: of thousands of names that takes milliseconds. */
-export const LARGE_MESSAGE = 16_384
-/** So does a longer request, which may be read up to four times; other connections bring theirs at the same moment. */
-export const LARGE_REQUEST = 2048
+/** So many characters are read in one go: of JSON with thousands of names that takes milliseconds. */
+export const READ_IN_ONE_GO = 16_384
+/** A request that is longer waits for its turn: others bring theirs at the same moment, and it may be read up to four times. */
+export const LONG_REQUEST = 2048
 
 interface Waiter {
+  length: number
   goOn(): void
   giveUp(error: Error): void
 }
 
 /**
- * Turns for what takes long to read in one go. Callers go on one by one, round robin; what has come from others is looked at
- * after each. Past `most` that wait, whoever has most of them is refused his last, with ServiceUnavailableError: one caller
- * keeps nobody else from a place.
+ * Turns for what takes long to read. Callers go on one by one, round robin, until as much was read as may be in one go; then
+ * what has come from others is looked at. Past `most` that wait, whoever has most of them is refused his last, with
+ * ServiceUnavailableError: one caller keeps nobody else from a place.
  */
 export function createReadingTurns(most: number) {
   /** Who waits, by caller. Whoever had a turn comes last. */
   const lines = new Map<string, Waiter[]>()
   let waiting = 0
-  let isTaken = false
+  let left = READ_IN_ONE_GO
 
-  function next(): void {
-    const [first] = lines
-    isTaken = first !== undefined
-    if (!first) return
-    const [caller, [waiter, ...others]] = first
-    lines.delete(caller)
-    if (others.length > 0) lines.set(caller, others)
-    waiting -= 1
-    waiter?.goOn()
-    setImmediate(next)
+  function goOn(): void {
+    const isFresh = left === READ_IN_ONE_GO
+    // Those that are put back meanwhile come once more.
+    for (const [caller, [waiter, ...others]] of lines) {
+      if (left <= 0) break
+      lines.delete(caller)
+      if (others.length > 0) lines.set(caller, others)
+      waiting -= 1
+      left -= waiter?.length ?? 0
+      waiter?.goOn()
+    }
+    if (isFresh && left < READ_IN_ONE_GO) setImmediate(begin)
+  }
+  function begin(): void {
+    left = READ_IN_ONE_GO
+    goOn()
   }
 
   /** Among equals the one who has come, or had a turn, last. */
@@ -43,12 +50,13 @@ export function createReadingTurns(most: number) {
     refused?.giveUp(new ServiceUnavailableError('Too much waits to be read'))
   }
 
-  return (caller: string) =>
-    new Promise<void>((goOn, giveUp) => {
-      lines.set(caller, [...(lines.get(caller) ?? []), { goOn, giveUp }])
+  /** Without a length it is the last that is read in one go. */
+  return (caller: string, length = READ_IN_ONE_GO) =>
+    new Promise<void>((resolve, giveUp) => {
+      lines.set(caller, [...(lines.get(caller) ?? []), { length, goOn: resolve, giveUp }])
       waiting += 1
-      if (!isTaken) next()
-      else if (waiting > most) refuseOne()
+      goOn()
+      if (waiting > most) refuseOne()
     })
 }
 

@@ -8,7 +8,7 @@ import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Connections } from './connections.js'
 import type { ErrorMasker } from './graphql-errors.js'
-import { LARGE_MESSAGE } from './reading-turns.js'
+import { READ_IN_ONE_GO } from './reading-turns.js'
 import type { Graphql } from './yoga.js'
 
 export interface Extra {
@@ -107,7 +107,7 @@ function createFlow({ socket, request }: Extra, { shed }: Connections, takeTurn:
       const ifOpen = async () => {
         if (socket.readyState === socket.OPEN) await read(text)
       }
-      await (text.length > LARGE_MESSAGE ? inTurn(ifOpen) : ifOpen())
+      await (text.length > READ_IN_ONE_GO ? inTurn(ifOpen) : ifOpen())
     },
   }
 }

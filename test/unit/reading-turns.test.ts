@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createReadingTurns } from '../../src/http/reading-turns.js'
+import { createReadingTurns, READ_IN_ONE_GO } from '../../src/http/reading-turns.js'
 
 /** Callers who ask for a turn at the same moment, and what became of each, in order. */
 async function ask(takeTurn: (caller: string) => Promise<void>, callers: string): Promise<string[]> {
@@ -19,6 +19,19 @@ async function ask(takeTurn: (caller: string) => Promise<void>, callers: string)
 test('callers take turns, whoever has asked for many', async () => {
   const takeTurn = createReadingTurns(100)
   expect(await ask(takeTurn, 'aaaabbc')).toEqual(['a0', 'a1', 'b4', 'c6', 'a2', 'b5', 'a3'])
+})
+
+test('what is short goes on together, until as much was read as may be in one go', async () => {
+  const takeTurn = createReadingTurns(100)
+  const told: string[] = []
+  for (const [index, caller] of [...'aaabbcbb'].entries())
+    void takeTurn(caller, READ_IN_ONE_GO / 3 + 1).then(() => told.push(`${caller}${index}`))
+  await new Promise(process.nextTick)
+  expect(told).toEqual(['a0', 'a1', 'a2'])
+  await new Promise(setImmediate)
+  expect(told.slice(3)).toEqual(['b3', 'c5', 'b4'])
+  await new Promise(setImmediate)
+  expect(told.slice(6)).toEqual(['b6', 'b7'])
 })
 
 test('past so many that wait, who has most of them is refused the last', async () => {
