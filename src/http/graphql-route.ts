@@ -8,7 +8,7 @@ import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
 import { createGraphqlPost } from './graphql-post.js'
 import { handleCors } from './headers.js'
-import { LONG_REQUEST, READ_IN_ONE_GO } from './reading-turns.js'
+import { LONG_TEXT, READ_IN_ONE_GO } from './reading-turns.js'
 import { readBody, send, sendError } from './responses.js'
 import type { Graphql } from './yoga.js'
 
@@ -118,7 +118,7 @@ export function createGraphqlRoute(deps: Deps) {
   /** A stream is under way no longer once it has begun. For a text to be read, nobody waits. */
   async function finish(exchange: Exchange, length: number, work: () => Promise<Response | null>): Promise<void> {
     const answer = await admission.admit(exchange, async () => {
-      if (length > LONG_REQUEST) await graphql.takeTurn(exchange.client.addressKey, length)
+      if (length > LONG_TEXT) await graphql.takeTurn(exchange.client.addressKey, length)
       return work()
     })
     if (answer) await deliver(exchange, answer)

@@ -2,8 +2,8 @@ import { ServiceUnavailableError } from '../errors.js'
 
 /** So many characters are read in one go: of JSON with thousands of names that takes milliseconds. */
 export const READ_IN_ONE_GO = 16_384
-/** A request that is longer waits for its turn: others bring theirs at the same moment, and it may be read up to four times. */
-export const LONG_REQUEST = 2048
+/** What is longer waits for its turn: others bring theirs at the same moment, and it may be read up to four times. */
+export const LONG_TEXT = 2048
 
 interface Waiter {
   length: number

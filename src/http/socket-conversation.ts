@@ -8,7 +8,7 @@ import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Connections } from './connections.js'
 import type { ErrorMasker } from './graphql-errors.js'
-import { READ_IN_ONE_GO } from './reading-turns.js'
+import { LONG_TEXT } from './reading-turns.js'
 import type { Graphql } from './yoga.js'
 
 export interface Extra {
@@ -21,7 +21,7 @@ interface Deps {
   maskError: ErrorMasker
   connections: Connections
   readClient: (request: IncomingMessage) => Client
-  graphql: Pick<Graphql, 'takeTurn'>
+  graphql: Pick<Graphql, 'takeMessageTurn'>
 }
 
 const PING_MS = 15_000
@@ -41,7 +41,7 @@ const TRY_AGAIN_LATER = 1013
  * What is sent to a client, which may not read it. Nothing more is read from it meanwhile, or answers would pile up here.
  * Whoever is gone reads no answer: that a send was in vain, its closed connection says.
  */
-function createFlow({ socket, request }: Extra, { shed }: Connections, takeTurn: () => Promise<void>) {
+function createFlow({ socket, request }: Extra, { shed }: Connections, takeTurn: (length: number) => Promise<void>) {
   let sends = 0
   let isWaiting = false
   const held: (() => void)[] = []
@@ -62,11 +62,11 @@ function createFlow({ socket, request }: Extra, { shed }: Connections, takeTurn:
   }
 
   /** Has a long text wait for its turn, and what comes behind it for the text. */
-  async function inTurn(read: () => Promise<void>): Promise<void> {
+  async function inTurn(length: number, read: () => Promise<void>): Promise<void> {
     isWaiting = true
     let reading: Promise<void> | undefined
     try {
-      await takeTurn()
+      await takeTurn(length)
       reading = read()
     } finally {
       isWaiting = false
@@ -107,7 +107,7 @@ function createFlow({ socket, request }: Extra, { shed }: Connections, takeTurn:
       const ifOpen = async () => {
         if (socket.readyState === socket.OPEN) await read(text)
       }
-      await (text.length > READ_IN_ONE_GO ? inTurn(ifOpen) : ifOpen())
+      await (text.length > LONG_TEXT ? inTurn(text.length, ifOpen) : ifOpen())
     },
   }
 }
@@ -137,7 +137,7 @@ export function converse<E extends Extra>(protocol: Protocol<E>, extra: E, deps:
   const { log, maskError, connections, readClient, graphql } = deps
   const { socket } = extra
   const { addressKey } = readClient(extra.request)
-  const flow = createFlow(extra, connections, () => graphql.takeTurn(addressKey))
+  const flow = createFlow(extra, connections, (length) => graphql.takeMessageTurn(addressKey, length))
   keepAlive(socket, extra.request.socket)
   socket.on('ping', flow.pong)
   // ws has closed the connection of whoever sends what is no frame.

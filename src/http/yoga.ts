@@ -21,7 +21,7 @@ import { createExecutor, createSubscriber, type Executor, type OnField, type Sub
 import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { type DocumentLimits, documentLimits, refuse } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
-import { createReadingTurns } from './reading-turns.js'
+import { createReadingTurns, READ_IN_ONE_GO } from './reading-turns.js'
 import { declaredOf } from './variables.js'
 
 export interface GraphqlOptions {
@@ -145,6 +145,8 @@ export function createGraphql(options: GraphqlOptions) {
 
   const takeTurn = createReadingTurns(mostWaiting)
   const documents = createDocuments(takeTurn)
+  // One of each WebSocket, of which nothing more is read meanwhile: none has to be refused, which would close it.
+  const takeShortTurn = createReadingTurns(Number.POSITIVE_INFINITY)
 
   const yoga = createYoga<ServerContext, Context>({
     schema,
@@ -220,6 +222,9 @@ export function createGraphql(options: GraphqlOptions) {
     getEnveloped: yoga.getEnveloped,
     turnOf: documents.turnOf,
     takeTurn,
+    /** For a message over a WebSocket. */
+    takeMessageTurn: (caller: string, length: number): Promise<void> =>
+      length > READ_IN_ONE_GO ? takeTurn(caller) : takeShortTurn(caller, length),
   }
 }
 

@@ -70,8 +70,8 @@ const SLOW: [string, (send: Sender, index: number) => unknown[], string][] = [
 ]
 
 const SHORTER: (typeof SLOW)[number] = ['variables of some kilobytes', (send) => send(KNOWN, SOME_NAMES), '__typename']
-// One message of each WebSocket is read at a time, and there are few of one address. A URL has no room for more.
-const slowOver = (name: string) => (name === 'WebSockets' ? SLOW : name === 'GETs' ? [SHORTER] : [...SLOW, SHORTER])
+// A URL has no room for more.
+const slowOver = (name: string) => (name === 'GETs' ? [SHORTER] : [...SLOW, SHORTER])
 const GETS: (typeof WAYS)[number] = ['GETs', (url) => openRequests(url, ATTACKER, 'GET')]
 
 test.each(

@@ -54,7 +54,7 @@ function begin(options: Partial<ServerOptions> = {}, takeTurn = async () => {}) 
       maskError: (error) => ({ extensions: { code: (error as DomainError).code } }) as never,
       connections: { shed: (one: unknown) => shed.push(one) } as unknown as Connections,
       readClient: () => ({ addressKey: '192.0.2.1' }) as Client,
-      graphql: { takeTurn },
+      graphql: { takeMessageTurn: takeTurn },
     },
   )
   const ask = async (times: number, type = 'ping', more = {}) => {
