@@ -63,7 +63,7 @@ const toCsv = (records: readonly object[], hasHead: boolean) =>
   })
 
 /** Where a spreadsheet takes another separator than the comma, as in half of Europe, these would begin a cell. */
-const LATER_FORMULA = /(?<=[;\t]"*)(?=[=+\-@＝＋－＠])/g
+const LATER_FORMULA = /(?=[=+\-@＝＋－＠])(?<=[;\t]"*)/g
 const toSafeCsv = (events: readonly Event[]) =>
   toCsv(events.map(toRecord), false).replace(CONTROLS, '\uFFFD').replace(LATER_FORMULA, "'")
 
