@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { NEXT_PASSWORD, startApp, type TestApp } from '../support/app.js'
-import type { Client } from '../support/client.js'
-import { expectType } from '../support/client.js'
+import { type Client, expectType } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
 import {
   ChangePasswordDocument,
