@@ -125,9 +125,9 @@ export function createFeed({ audit, bus, log }: Deps) {
     })
 
   /**
-   * What comes after the position, and up to where that reaches. What was there when the subscription began comes from the log
-   * itself: what is personal in it may have been erased since it was read into memory, or all of it removed. Null where what
-   * comes next has been removed.
+   * What comes after the position, and up to where that reaches: never to before it, though less was read here so far. What
+   * was there when the subscription began comes from the log itself: what is personal in it may have been erased since it was
+   * read into memory, or all of it removed. Null where what comes next has been removed.
    */
   async function since(
     position: bigint,
@@ -135,7 +135,7 @@ export function createFeed({ audit, bus, log }: Deps) {
     begun: bigint,
   ): Promise<{ events: AuditEvent[] | null; upTo: bigint }> {
     const first = recent[0]
-    const upTo = head ?? position
+    const upTo = head !== null && head > position ? head : position
     if (first && position >= begun && first.position <= position + 1n) {
       // Positions have no gaps.
       const next = recent.slice(Number(position + 1n - first.position))
