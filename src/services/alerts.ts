@@ -23,6 +23,7 @@ const authorityOf = (user: Pick<UserRecord, 'roleName' | 'permissions'> | null) 
 /** Live streams of security events, each for as long as the viewer may see it. */
 export function createAlerts({ feed, records, lives }: Deps) {
   const open = new Map<() => void, UserRecord>()
+  let isClosed = false
 
   // Who has another role now, or other permissions, subscribes anew: as the one that he is.
   feed.onEvent(({ type, userId, metadata }) => {
@@ -49,12 +50,14 @@ export function createAlerts({ feed, records, lives }: Deps) {
       unwatch()
     }
     ending.signal.addEventListener('abort', release, { once: true })
+    if (isClosed) end()
     return { signal: ending.signal, end, release }
   }
 
   return {
-    /** Ends every stream: the server is going away. */
+    /** Ends every stream, also what begins from now on: the server is going away. */
     close: () => {
+      isClosed = true
       for (const end of open.keys()) end()
     },
 

@@ -7,7 +7,7 @@ import type { Viewer } from '../../src/services/viewers.js'
 const admin = { id: 'eve', roleName: 'admin', permissions: ['audit:read'] } as UserRecord
 
 /** Streams of a process where the database says that of the viewer, who was an administrator when last looked at. */
-function follow(freshUser: () => Promise<UserRecord | null>) {
+function open(freshUser: () => Promise<UserRecord | null>) {
   const watch = () => () => {}
   const events = async function* () {}
   const alerts = createAlerts({
@@ -16,7 +16,7 @@ function follow(freshUser: () => Promise<UserRecord | null>) {
     lives: { watch },
   })
   const viewer = { user: admin, session: { id: 's' }, tokenExpiresAt: new Date(Date.now() + 60_000), tokenKid: 'k' }
-  return alerts.follow(viewer as Viewer, {}, 0n)
+  return { ...alerts, follow: () => alerts.follow(viewer as Viewer, {}, 0n) }
 }
 
 /** When the look at the database, which nothing waits for, has been made. */
@@ -33,8 +33,16 @@ test.each<[string, () => Promise<UserRecord | null>, boolean]>([
   ['is gone', async () => null, true],
   ['cannot be looked up', () => Promise.reject(new Error('no database')), true],
 ])('A stream of somebody who %s: ended %s', async (_, freshUser, isEnded) => {
-  const stream = follow(freshUser)
+  const stream = open(freshUser).follow()
   await turn()
   expect(stream.life.aborted).toBe(isEnded)
   await stream.return?.()
+})
+
+test('What begins while the server goes away has ended at once', async () => {
+  const { follow, close } = open(async () => ({ ...admin }))
+  const before = follow()
+  expect(before.life.aborted).toBe(false)
+  close()
+  for (const { life } of [before, follow()]) expect(life.aborted).toBe(true)
 })
