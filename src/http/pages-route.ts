@@ -1,7 +1,7 @@
 import { type GraphQLError, parse } from 'graphql'
 import { DomainError } from '../errors.js'
-import type { Log, RateLimitVerdict } from '../ports.js'
-import type { Client } from '../services/client.js'
+import type { Log } from '../ports.js'
+import type { NotMe } from '../services/not-me.js'
 import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
 import { retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
@@ -54,7 +54,7 @@ interface Deps {
   requirements: readonly string[]
   continueUrl: () => string | undefined
   /** What the button of /not-me does; a verdict, where a limit refused. Throws a DomainError for a dead link. */
-  reportNotMe: (client: Client, token: string) => Promise<RateLimitVerdict | null>
+  reportNotMe: NotMe['report']
 }
 
 type PagePath = '/verify-email' | '/reset-password' | '/not-me'
@@ -168,7 +168,8 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
 
   async function disown(exchange: Exchange, form: URLSearchParams): Promise<void> {
     try {
-      const refusal = await reportNotMe(exchange.client, form.get('token') ?? '')
+      const { client, transport } = exchange
+      const refusal = await reportNotMe(client, form.get('token') ?? '', (verdict) => transport.reportLimit(verdict))
       if (refusal) {
         exchange.head.set('retry-after', Math.max(1, Math.ceil(refusal.resetMs / 1000)))
         return show(exchange, 429, errorPage(429, 'Too many requests', 'Try again later.'))

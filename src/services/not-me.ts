@@ -56,8 +56,13 @@ export function createNotMe(deps: Deps) {
      * Ends every session, takes the password away and mails what a new one is set with. Nothing else that was mailed
      * before works any more. Returns the verdict of the limit that refused, if one did. Throws InvalidTokenError.
      */
-    async report(client: Client, token: string): Promise<RateLimitVerdict | null> {
+    async report(
+      client: Client,
+      token: string,
+      reportLimit: (verdict: RateLimitVerdict) => void,
+    ): Promise<RateLimitVerdict | null> {
       const verdict = await rateLimits.consume('notMe', { subjectOf: () => client.addressKey, isSignedIn: false })
+      if (verdict) reportLimit(verdict)
       if (verdict && !verdict.isAllowed) {
         await rateLimits.recordRefusal(client, 'notMe', null)
         return verdict
@@ -75,3 +80,5 @@ export function createNotMe(deps: Deps) {
     },
   }
 }
+
+export type NotMe = ReturnType<typeof createNotMe>

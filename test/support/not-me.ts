@@ -22,6 +22,7 @@ export async function openNotMe(url: string, token: string) {
       page: await answer.text(),
       requestId: answer.headers.get('x-request-id') ?? '',
       retryAfter: answer.headers.get('retry-after'),
+      remaining: answer.headers.get('ratelimit-remaining'),
     }
   }
   return { response, page, press }
