@@ -1,6 +1,6 @@
 // What the rules need from outside (see infra/).
 
-/** The time. Tests move it; only the limits, whose windows are not moved, read the wall clock. */
+/** The time, as the rules of accounts, sessions and tokens know it. Tests move it; the windows of limits have clocks of their own. */
 export interface Clock {
   now(): Date
 }

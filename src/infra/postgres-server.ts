@@ -127,9 +127,8 @@ function unref(child: ChildProcess): void {
 async function stop(child: ChildProcess, ended: Promise<number | null>, cluster: string): Promise<void> {
   child.ref()
   child.stdin?.end()
-  const timeout = new AbortController()
-  const late = sleep(STOP_TIMEOUT_MS, 'late' as const, { signal: timeout.signal }).catch(() => 'aborted' as const)
+  // The child keeps this process: once it has ended, the rest of the time must not.
+  const late = sleep(STOP_TIMEOUT_MS, 'late' as const, { ref: false })
   if ((await Promise.race([ended, late])) === 'late') await endOrphans(cluster)
-  timeout.abort()
   await ended
 }
