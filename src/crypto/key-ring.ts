@@ -21,15 +21,10 @@ export type KeyPurpose =
 
 /** Derives an independent key ring for each purpose. */
 export function createKeyRings(secretKeys: readonly string[]): (purpose: KeyPurpose) => KeyRing {
-  const rings = new Map<KeyPurpose, KeyRing>()
   return (purpose) => {
-    const known = rings.get(purpose)
-    if (known) return known
     const all = secretKeys.map((secret) => deriveKey(secret, purpose))
     const [current] = all
     if (!current) throw new Error('At least one SECRET_KEY is needed')
-    const ring = { current, all }
-    rings.set(purpose, ring)
-    return ring
+    return { current, all }
   }
 }

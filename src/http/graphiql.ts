@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { GraphiQLOptions } from 'graphql-yoga'
 import { EXAMPLE_TABS, withToken } from './example-operations.js'
+import { logo } from './page-layout.js'
 
-const LOGO =
-  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" width="28" height="28" fill="none" stroke="#4f46e5" ' +
-  'stroke-width="2.5" stroke-linecap="round"><path d="M5 28V14a11 11 0 0 1 22 0v14M11 5v23M16 4v24M21 5v23M5 14h22M5 21h22"/></svg>'
+const LOGO = logo('#4f46e5', ' width="28" height="28"')
 
 /**
  * Subscriptions go over server-sent events: this GraphiQL sends the headers editor with every HTTP request, but never

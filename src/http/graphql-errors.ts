@@ -20,6 +20,12 @@ const TOO_COMPLEX = /more tha[nt] \d+ (tokens|comments)|introspection depth exce
 
 export type ErrorMasker = (error: unknown) => GraphQLError
 
+/** What is wrong with a request as a whole. `http`: its status, where it is GraphQL that says so. */
+export const badRequest = (message: string, code: string, http?: { status: number; spec?: boolean }) =>
+  new GraphQLError(message, {
+    extensions: { code: 'BAD_USER_INPUT', issues: [{ path: [], code, message }], ...(http && { http }) },
+  })
+
 function withStatus({ http, ...extensions }: GraphQLErrorExtensions): GraphQLErrorExtensions {
   const status = STATUS[String(extensions.code)]
   const value = status ? { status } : http
@@ -33,7 +39,7 @@ const rootOf = (error: unknown): unknown =>
 
 /** Of variables that do not fit nothing was executed; `spec`: only where the media type is GraphQL's own. */
 const OF_A_VARIABLE = /^Variable "\$/
-const BEFORE_EXECUTION = { spec: true, status: 400 }
+export const BEFORE_EXECUTION = { spec: true, status: 400 }
 /** Whatever the media type. */
 const NO_REQUEST = { status: 400 }
 

@@ -1,14 +1,11 @@
+import type { GraphQLParams } from 'graphql-yoga'
 import type { Log } from '../ports.js'
 import type { Exchange } from './exchange.js'
 import { retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { send } from './responses.js'
 import type { Graphql } from './yoga.js'
 
-interface Params {
-  query: string
-  variables?: Record<string, unknown>
-  operationName?: string
-}
+type Params = GraphQLParams & { query: string }
 
 const JSON_TYPE = 'application/json'
 const GRAPHQL_TYPE = 'application/graphql-response+json'

@@ -1,11 +1,11 @@
 import { isUtf8 } from 'node:buffer'
 import type { ReadableStream } from 'node:stream/web'
-import { GraphQLError } from 'graphql'
 import type { Log } from '../ports.js'
 import { acceptable } from './accept.js'
 import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
 import { graphiqlPage } from './graphiql.js'
+import { badRequest } from './graphql-errors.js'
 import { createGraphqlPost } from './graphql-post.js'
 import { handleCors } from './headers.js'
 import { LONG_TEXT, READ_IN_ONE_GO } from './reading-turns.js'
@@ -24,17 +24,14 @@ interface Deps {
 /** What Yoga is told of where it is. */
 const ENDPOINT = new URL('http://localhost/graphql')
 
-const refusal = (message: string, issue: string) =>
-  new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT', issues: [{ path: [], code: issue, message }] } })
-
-const UNSUPPORTED_TYPE = refusal('POST application/json.', 'unsupported_media_type')
-const NO_JSON = refusal('The body is not JSON.', 'invalid_json')
-const NO_JSON_PARAMETER = refusal('A parameter is not JSON.', 'invalid_json')
-const NOT_ACCEPTABLE = refusal(
+const UNSUPPORTED_TYPE = badRequest('POST application/json.', 'unsupported_media_type')
+const NO_JSON = badRequest('The body is not JSON.', 'invalid_json')
+const NO_JSON_PARAMETER = badRequest('A parameter is not JSON.', 'invalid_json')
+const NOT_ACCEPTABLE = badRequest(
   'Accept application/json or application/graphql-response+json; for subscriptions text/event-stream, or use a WebSocket.',
   'not_acceptable',
 )
-const BAD_METHOD = refusal('Use GET or POST.', 'method_not_allowed')
+const BAD_METHOD = badRequest('Use GET or POST.', 'method_not_allowed')
 
 /** `application/json`, in UTF-8 if it says so: a simple form of another site can send none of it. */
 const isJson = (contentType: string | undefined) =>
@@ -80,7 +77,7 @@ async function deliver({ head, transport }: Exchange, answer: Response): Promise
 /** `/graphql` over HTTP: refuses what no GraphQL is needed to refuse, then takes the lean path or Yoga's. */
 export function createGraphqlRoute(deps: Deps) {
   const { graphql, admission, log, isAllowedOrigin, hasGraphiql, maxBodyBytes } = deps
-  const tooLarge = refusal(`The body is larger than ${maxBodyBytes} bytes, or in very many pieces.`, 'too_large')
+  const tooLarge = badRequest(`The body is larger than ${maxBodyBytes} bytes, or in very many pieces.`, 'too_large')
   const post = createGraphqlPost({ graphql, log })
 
   /** Without the URL of the client: its host has no say in anything. */

@@ -74,10 +74,11 @@ export const PAGE_CSP = policy(`'sha256-${styleHash}'`)
 export const MAILBOX_CSP = policy(`'unsafe-inline'`)
 
 const MARK = `<path d="M5 28V14a11 11 0 0 1 22 0v14M11 5v23M16 4v24M21 5v23M5 14h22M5 21h22"/>`
-const svg = (stroke: string, more = '') =>
+/** The logo; `more`: attributes. */
+export const logo = (stroke: string, more = '') =>
   `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" fill="none" stroke="${stroke}" stroke-width="2.5" stroke-linecap="round"${more}>${MARK}</svg>`
-const LOGO = raw(svg('currentColor', ' aria-hidden="true"'))
-const ICON = `data:image/svg+xml,${encodeURIComponent(svg('#6366f1'))}`
+const LOGO = raw(logo('currentColor', ' aria-hidden="true"'))
+const ICON = `data:image/svg+xml,${encodeURIComponent(logo('#6366f1'))}`
 
 /** A whole document, once it is known what the product is called (PRODUCT_NAME). */
 export type Page = (productName: string) => string

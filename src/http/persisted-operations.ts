@@ -1,16 +1,15 @@
 import { defaultExtractPersistedOperationId, usePersistedOperations } from '@graphql-yoga/plugin-persisted-operations'
-import { GraphQLError } from 'graphql'
+import { BEFORE_EXECUTION, badRequest } from './graphql-errors.js'
 
 /** Documents by their SHA-256 in hex: the only ones that are executed. */
 export type PersistedOperations = ReadonlyMap<string, string>
 
-function refusal(): GraphQLError {
-  const message = 'Send the SHA-256 of a known operation as extensions.persistedQuery.sha256Hash, and no document.'
-  const issues = [{ path: [], code: 'not_persisted', message }]
-  return new GraphQLError(message, {
-    extensions: { code: 'BAD_USER_INPUT', issues, http: { spec: true, status: 400 } },
-  })
-}
+const refusal = () =>
+  badRequest(
+    'Send the SHA-256 of a known operation as extensions.persistedQuery.sha256Hash, and no document.',
+    'not_persisted',
+    BEFORE_EXECUTION,
+  )
 
 /** Over HTTP. */
 export const onlyPersistedOperations = (operations: PersistedOperations) =>

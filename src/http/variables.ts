@@ -1,4 +1,5 @@
-import { type DocumentNode, GraphQLError, getOperationAST } from 'graphql'
+import { type DocumentNode, getOperationAST } from 'graphql'
+import { BEFORE_EXECUTION, badRequest } from './graphql-errors.js'
 
 type Variables = Record<string, unknown>
 
@@ -35,12 +36,7 @@ export function hasTooManyFields(variables: Variables | null | undefined): boole
   return false
 }
 
-function refusal(message: string): GraphQLError {
-  const issues = [{ path: [], code: 'too_large', message }]
-  return new GraphQLError(message, {
-    extensions: { code: 'BAD_USER_INPUT', issues, http: { spec: true, status: 400 } },
-  })
-}
+const refusal = (message: string) => badRequest(message, 'too_large', BEFORE_EXECUTION)
 
 /** Of each error in an object GraphQL puts all of it into words, which nobody reads. */
 export const tooManyFields = () => refusal(`The variables have more than ${MAX_FIELDS} fields.`)

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import DataLoader from 'dataloader'
+import { shared } from '../batches.js'
 import type { Cache } from '../ports.js'
 import { createMissLedger, FILL_LIFE_MS, TOMBSTONE_MS } from './miss-ledger.js'
 import { createScript, type RedisConnection, together } from './redis.js'
@@ -40,12 +41,11 @@ const fillScript = createScript(FILL)
 function createEpoch(connection: RedisConnection, key: string, heard: (now: number) => void) {
   let failures = 1
   let renewed = 0
-  let renewal: Promise<boolean> | undefined
   let timer: NodeJS.Timeout | undefined
   const doubts = () => failures + connection.outages()
   const isTrusted = () => renewed === doubts()
 
-  const replace = async () => {
+  const renew = shared(async () => {
     const target = doubts()
     const isDone = await connection.run(
       async (client) => {
@@ -56,13 +56,8 @@ function createEpoch(connection: RedisConnection, key: string, heard: (now: numb
       () => false,
     )
     if (isDone) renewed = target
-    renewal = undefined
     return isTrusted()
-  }
-  const renew = () => {
-    renewal ??= replace()
-    return renewal
-  }
+  })
 
   // Without waiting for a read: other processes go on believing the old entries until then.
   const renewSoon = async () => {

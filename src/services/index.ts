@@ -97,18 +97,19 @@ export function createServices(deps: ServiceDeps) {
   const quotas = createMailQuotas({ clock, audit, keys: keys('mail-quota') })
   const families = keys('refresh-family')
   const sessions = createSessions({ db, clock, audit, records, bus, keys: families, lifetimes: config.sessions })
+  const signingRing = keys('signing-keys')
   const signingKeys = createSigningKeys({
     db,
     clock,
     log,
     bus,
-    keys: keys('signing-keys'),
+    keys: signingRing,
     algorithm,
     hmacKeys,
     tokenLifetimeMs,
     rotationMs,
   })
-  const storedKeys = createStoredKeys({ db, clock, keys: keys('signing-keys'), signingKeys, hmacKeys, tokenLifetimeMs })
+  const storedKeys = createStoredKeys({ db, clock, keys: signingRing, signingKeys, hmacKeys, tokenLifetimeMs })
   const { checkpointMs: intervalMs, checkpointEvents, retentionMs } = config.audit
   const signatures = createAuditSignatures({ db, clock, signingKeys, storedKeys })
   const checkpoints = createAuditCheckpoints({ db, clock, log, signingKeys, signatures, intervalMs })

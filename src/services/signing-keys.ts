@@ -1,4 +1,5 @@
 import { type CryptoKey, importJWK, type JWK } from 'jose'
+import { shared } from '../batches.js'
 import type { JwtAlgorithm, VerificationKey } from '../crypto/jwt.js'
 import type { KeyRing } from '../crypto/key-ring.js'
 import type { SigningKey } from '../generated/prisma/client.js'
@@ -53,7 +54,6 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
   const isFixed = algorithm === 'HS256'
   let loaded: readonly LoadedKey[] = isFixed ? hmacKeys.map(hmacKey) : []
   let loadedAt = Number.NEGATIVE_INFINITY
-  let loading: Promise<void> | undefined
   /** A server does not start without the key that signs. */
   let isPrepared = false
   /** Who is told when a key is withdrawn, by its `kid`. */
@@ -108,16 +108,15 @@ export function createSigningKeys({ db, clock, log, bus, keys, ...settings }: De
     }
   }
 
+  const loadOnce = shared(load)
+
   const known = (kid: string) => loaded.find((key) => key.kid === kid)
 
   /** One look for all who ask at the same time. When it fails, so do they: what is no longer known is not believed. */
   async function notOlderThan(ageMs: number): Promise<void> {
     const age = clock.now().getTime() - loadedAt
     if (isFixed || (age >= 0 && age < ageMs)) return
-    loading ??= load().finally(() => {
-      loading = undefined
-    })
-    await loading
+    await loadOnce()
   }
 
   async function change<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
