@@ -36,7 +36,7 @@ export interface EmailData {
   'password-reset-completed': Origin & NotMe
   'new-device': Origin & NotMe
   'account-locked': Origin & NotMe & { lockedUntil: Instant; resetLink: string }
-  'sessions-ended': Origin & NotMe & { hasGuessed?: boolean; sessionOn?: string }
+  'sessions-ended': Origin & NotMe & { hasGuessed?: boolean; sessionOn?: string | null }
   'password-in-breach': { chosenAt: Instant; resetLink: string }
   'suspicious-login': Origin & NotMe & { reasons: readonly Suspicion[] }
 }

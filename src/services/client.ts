@@ -2,6 +2,7 @@ import Bowser from 'bowser'
 import { isbot } from 'isbot'
 import { LRUCache } from 'lru-cache'
 import { fingerprintOf } from '../crypto/secrets.js'
+import { safeName } from '../emails/names.js'
 import type { DeviceType } from '../generated/prisma/enums.js'
 import type { Place } from '../ports.js'
 
@@ -75,8 +76,11 @@ export function plainOriginOf(client: Client, at: Date) {
   return { ...originOf(client, at), deviceName }
 }
 
-/** What a mail says about where something was done, so that its reader can recognise it. */
+/**
+ * What a mail says about where something was done, so that its reader can recognise it. A device that calls itself a link or
+ * a code has no name there: whoever knows the password could else write to the owner in our name.
+ */
 export function originOf(client: Client, at: Date) {
   const { name } = describeDevice(client.userAgent)
-  return { deviceName: name, ipAddress: client.ipAddress, ...client.locate(), at: at.toISOString() }
+  return { deviceName: safeName(name), ipAddress: client.ipAddress, ...client.locate(), at: at.toISOString() }
 }

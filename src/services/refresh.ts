@@ -1,6 +1,7 @@
 import type { KeyRing } from '../crypto/key-ring.js'
 import { isRefreshTokenShaped, openSuccessor, sealSuccessor, successorOf } from '../crypto/refresh-tokens.js'
 import { sha256 } from '../crypto/secrets.js'
+import { safeName } from '../emails/names.js'
 import { InvalidRefreshTokenError, type RefreshFailure } from '../errors.js'
 import type { RefreshTokenState } from '../generated/prisma/client.js'
 import type { Clock } from '../ports.js'
@@ -90,7 +91,7 @@ export function createRefresh(deps: Deps) {
     if (ended.length === 0) return 'REVOKED'
     await audit.record(tx, client, { type: 'TOKEN_REUSE_DETECTED', userId: session.userId, sessionId: session.id })
     const user = await records.freshUser(session.userId, tx.sql)
-    const data = { ...originOf(client, clock.now()), sessionOn: session.deviceName }
+    const data = { ...originOf(client, clock.now()), sessionOn: safeName(session.deviceName) }
     if (user && (await quotas.allow(tx, client, user, 'sessions-ended')))
       await mails.send(tx, user, 'sessions-ended', data)
     return 'REUSED'

@@ -55,3 +55,32 @@ test('A mail about a lock carries no words of who has caused it', async () => {
   for (let time = 1; time <= 5; time += 1) await mallory.call(LoginDocument, { input })
   expect((await app.mail(ada.email, SUBJECTS.locked)).text).not.toContain('evil.example')
 })
+
+test('A device that calls itself a link, or a code, has no name in the mails about it; any other has', async () => {
+  const strict = await startApp({ env: { REFRESH_GRACE_PERIOD: '0s' } })
+  const signIn = async (userAgent: string, deviceName: string) => {
+    const ada = await strict.newUser()
+    const input = { identifier: ada.email, password: ada.password, tokenDelivery: 'BODY', deviceName } as const
+    const thief = strict.anonymous.with({ 'user-agent': userAgent })
+    const { refreshToken = '' } = expectType(await thief.call(LoginDocument, { input }), 'LoginSuccess').authentication
+    const refresh = () => thief.call(RefreshDocument, { input: { refreshToken } })
+    expectType(await refresh(), 'RefreshSuccess')
+    expectType(await refresh(), 'InvalidRefreshTokenError')
+    const mails = [
+      await strict.mail(ada.email, SUBJECTS.newDevice),
+      await strict.mail(ada.email, SUBJECTS.sessionEnded),
+    ]
+    return mails.map(({ text, html }) => text + html).join()
+  }
+  const hostile = await signIn(
+    'Confirm it at www.evil.example/ada/1 (x)',
+    'Closed today, unless at https://evil.example',
+  )
+  expect(hostile).not.toContain('evil')
+  expect(hostile).not.toContain('Session on')
+  expect(hostile).toContain('Device: Unknown device\n')
+  expect(await signIn('x (x)', 'Your code: 123 456')).not.toContain('123 456')
+  const honest = await signIn('Lynx/2.8 (x)', 'Büro, am Fenster')
+  expect(honest).toContain('Device: Lynx\n')
+  expect(honest).toContain('Session on: Büro, am Fenster\n')
+})
