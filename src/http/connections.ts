@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { setImmediate as letOthers } from 'node:timers/promises'
 import type { Log } from '../ports.js'
 import { bareAnswer } from './headers.js'
 
@@ -30,14 +31,17 @@ const UNREADABLE: Readonly<Record<string, string>> = {
   ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
 }
 
-/** So many responses may wait behind another one; no client that is well sends so many requests ahead. */
+/** So many requests may wait for the answer to another one; no client that is well sends so many ahead. */
 const MAX_QUEUED = 32
 
 export interface Connections {
   /** Takes a new connection, unless it is gone already. */
   open(socket: Socket): void
-  /** Takes a request. False: its connection is, or is now, closed, and nobody hears an answer. */
-  begin(response: ServerResponse): boolean
+  /**
+   * Takes a request; resolves when all before it on its connection were answered, and with what others have sent read in
+   * between. False: the connection is closed, and nobody hears an answer. Never, where it is closed meanwhile.
+   */
+  begin(response: ServerResponse): Promise<boolean>
   /** Refuses what is no request. */
   refuse(error: NodeJS.ErrnoException, socket: Socket): void
   /** Looks at what a client has left unread. Past what may wait for all, whoever has left most of it is cut off. */
@@ -57,8 +61,8 @@ interface Deps {
 }
 
 interface Waiting {
-  /** The responses that wait behind another one. */
-  queued: Set<ServerResponse>
+  /** How many requests wait for the answer to another one. */
+  queued: number
   last?: ServerResponse
   /** How much its client had left unread at the last look. */
   unread: number
@@ -71,8 +75,7 @@ export function createConnections({ maxUnreadBytes, headers, log }: Deps): Conne
   let unread = 0
 
   function look(socket: Socket, waiting: Waiting): number {
-    let bytes = socket.writableLength
-    for (const response of waiting.queued) if (!response.socket) bytes += response.writableLength
+    const bytes = socket.writableLength
     unread += bytes - waiting.unread
     waiting.unread = bytes
     return bytes
@@ -84,18 +87,15 @@ export function createConnections({ maxUnreadBytes, headers, log }: Deps): Conne
       if (!socket.remoteAddress) return void socket.destroy()
       // What Node calls when the last answer was sent.
       socket.destroySoon = () => linger(socket)
-      const queued = new Set<ServerResponse>()
-      const waiting: Waiting = { queued, unread: 0 }
+      const waiting: Waiting = { queued: 0, unread: 0 }
       all.set(socket, waiting)
       socket.once('close', () => {
         all.delete(socket)
         unread -= waiting.unread
-        // Node says so only to the one whose turn it was.
-        for (const response of queued) if (!response.socket) response.destroy().emit('close')
       })
     },
 
-    begin(response) {
+    async begin(response) {
       const { socket } = response.req
       const waiting = all.get(socket)
       // What came in one piece is read to its end, also when the connection was closed in the midst of it.
@@ -106,18 +106,20 @@ export function createConnections({ maxUnreadBytes, headers, log }: Deps): Conne
         if (waiting.last === response) delete waiting.last
       })
       if (response.socket) return true
-      const { queued } = waiting
-      queued.add(response)
-      response.once('close', () => queued.delete(response))
-      if (queued.size > MAX_QUEUED) socket.destroy()
-      return !socket.destroyed
+      waiting.queued += 1
+      if (waiting.queued > MAX_QUEUED) socket.destroy()
+      // Node gives it the connection when it is its turn.
+      await new Promise((resolve) => response.once('socket', resolve))
+      waiting.queued -= 1
+      await letOthers()
+      return !socket.destroyed && !closing.has(socket)
     },
 
     refuse(error, socket) {
       if (closing.has(socket)) return
       const { last, queued } = all.get(socket) ?? {}
       const isAnswering = last !== undefined && !last.writableFinished
-      if (!socket.writable || error.code === 'ECONNRESET' || queued?.size || (isAnswering && last.headersSent))
+      if (!socket.writable || error.code === 'ECONNRESET' || queued || (isAnswering && last.headersSent))
         return void socket.destroy()
       const status = UNREADABLE[error.code ?? ''] ?? '400 Bad Request'
       socket.write(bareAnswer(status, [...headers, 'x-request-id', randomUUID()]))

@@ -4,11 +4,11 @@ import type { Log } from '../ports.js'
 import { acceptable } from './accept.js'
 import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
+import { urlOf } from './fields.js'
 import { graphiqlPage } from './graphiql.js'
 import { badRequest } from './graphql-errors.js'
 import { createGraphqlPost } from './graphql-post.js'
 import { handleCors } from './headers.js'
-import { LONG_TEXT, READ_IN_ONE_GO } from './reading-turns.js'
 import { readBody, send, sendError } from './responses.js'
 import type { Graphql } from './yoga.js'
 
@@ -97,7 +97,7 @@ export function createGraphqlRoute(deps: Deps) {
       return null
     }
     const accept = acceptable(request.headers.accept)
-    const url = new URL(request.url ?? '', ENDPOINT)
+    const url = urlOf(request)
     if (accept === null) sendError(head, 406, NOT_ACCEPTABLE)
     else if (hasReadableParameters(url)) return throughYoga(exchange, url, accept, null)
     else sendError(head, 400, NO_JSON_PARAMETER)
@@ -112,24 +112,24 @@ export function createGraphqlRoute(deps: Deps) {
     return null
   }
 
-  /** A stream is under way no longer once it has begun. For a text to be read, nobody waits. */
-  async function finish(exchange: Exchange, length: number, work: () => Promise<Response | null>): Promise<void> {
+  /** A stream is under way no longer once it has begun. */
+  async function finish(
+    exchange: Exchange,
+    text: string | Buffer,
+    work: () => Promise<Response | null>,
+  ): Promise<void> {
     const answer = await admission.admit(exchange, async () => {
-      if (length > LONG_TEXT) await graphql.takeTurn(exchange.client.addressKey, length)
+      await graphql.takeRequestTurn(exchange.client.addressKey, text)
       return work()
     })
     if (answer) await deliver(exchange, answer)
   }
 
   return async (exchange: Exchange): Promise<void> => {
-    const { request, response, head } = exchange
+    const { request, head } = exchange
     if (handleCors(request, head, isAllowedOrigin) || admission.turnsAway(exchange)) return
-    // Until the answer before it was sent, Node gives it no connection. What is sent ahead comes with others in one go: it is
-    // as good as long. Where operations are persisted, only what is long waits.
-    const isAhead = !response.socket && !graphql.persistedOperations
-    const lengthOf = (text: { length: number }) => (isAhead ? READ_IN_ONE_GO : text.length)
     if (request.method === 'GET' || request.method === 'HEAD') {
-      return finish(exchange, lengthOf(request.url ?? ''), () => answerGet(exchange))
+      return finish(exchange, request.url ?? '', () => answerGet(exchange))
     }
     if (request.method !== 'POST') {
       head.set('allow', 'GET, POST')
@@ -146,6 +146,6 @@ export function createGraphqlRoute(deps: Deps) {
     }
     // Read as text, all broken bytes would be the same sign, and passwords that differ in them the same password.
     if (!isUtf8(body)) return sendError(head, 400, NO_JSON)
-    await finish(exchange, lengthOf(body), () => answerPost(exchange, accept, body))
+    await finish(exchange, body, () => answerPost(exchange, accept, body))
   }
 }

@@ -4,6 +4,7 @@ import type { Log } from '../ports.js'
 import type { NotMe } from '../services/not-me.js'
 import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
+import { formOf, urlOf } from './fields.js'
 import { retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { notMePage } from './not-me-page.js'
 import { PAGE_CSP, type Page } from './page-layout.js'
@@ -182,7 +183,7 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
   }
 
   function open(exchange: Exchange, path: PagePath): void {
-    const token = new URL(exchange.request.url ?? '/', 'http://localhost').searchParams.get('token')
+    const token = urlOf(exchange.request).searchParams.get('token')
     const csrf = exchange.transport.csrfToken()
     const pages = {
       '/reset-password': () =>
@@ -194,11 +195,34 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
     else show(exchange, 200, pages[path]())
   }
 
+  async function answerForm(exchange: Exchange, path: PagePath, body: Buffer): Promise<void> {
+    const form = formOf(body)
+    if ([...form.values()].some((value) => value.includes(BROKEN))) {
+      return show(exchange, 400, errorPage(400, 'Not readable', 'The form is not in UTF-8.'))
+    }
+    if (!exchange.transport.isOwnForm(form.get('csrf'))) {
+      return show(
+        exchange,
+        403,
+        errorPage(403, 'The form has expired', 'Open the page, or the link of the mail, again.'),
+      )
+    }
+    await { '/verify-email': verify, '/reset-password': reset, '/not-me': disown }[path](exchange, form)
+  }
+
+  const finish = (exchange: Exchange, text: string | Buffer, answer: () => Promise<void> | void) =>
+    admission.admit(exchange, async () => {
+      await graphql.takeRequestTurn(exchange.client.addressKey, text)
+      await answer()
+    })
+
   return async (exchange: Exchange, path: PagePath): Promise<void> => {
-    const { request, head, transport } = exchange
+    const { request, head } = exchange
     if (admission.turnsAway(exchange)) return
     head.set('content-security-policy', PAGE_CSP)
-    if (request.method === 'GET' || request.method === 'HEAD') return open(exchange, path)
+    if (request.method === 'GET' || request.method === 'HEAD') {
+      return void (await finish(exchange, request.url ?? '', () => open(exchange, path)))
+    }
     if (request.method !== 'POST') {
       head.set('allow', 'GET, POST')
       return show(exchange, 405, errorPage(405, 'Not possible', 'This page is opened, or its form is sent.'))
@@ -212,18 +236,6 @@ export function createPagesRoute({ graphql, log, admission, requirements, contin
         errorPage(413, 'Too much', `A form has ${MAX_FORM_BYTES} bytes at most, in one piece or a few.`),
       )
     }
-    const form = new URLSearchParams(body.toString())
-    if ([...form.values()].some((value) => value.includes(BROKEN))) {
-      return show(exchange, 400, errorPage(400, 'Not readable', 'The form is not in UTF-8.'))
-    }
-    if (!transport.isOwnForm(form.get('csrf'))) {
-      return show(
-        exchange,
-        403,
-        errorPage(403, 'The form has expired', 'Open the page, or the link of the mail, again.'),
-      )
-    }
-    const acts = { '/verify-email': verify, '/reset-password': reset, '/not-me': disown }
-    await admission.admit(exchange, () => acts[path](exchange, form))
+    await finish(exchange, body, () => answerForm(exchange, path, body))
   }
 }

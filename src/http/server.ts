@@ -96,13 +96,13 @@ export function createHttpServer(deps: Deps): HttpServer {
     })
   }
 
-  /** Refuses what is not even looked at. While the answer waits behind another one, nothing is kept of the headers. */
-  function refuse(request: IncomingMessage, response: ServerResponse, status: 417 | 431): void {
-    if (!connections.begin(response)) return
-    const correlationId = randomUUID()
-    watch(request, response, correlationId)
+  /** Refuses what is not even looked at. While it waits for an answer before its own, nothing is kept of its headers. */
+  async function refuse(request: IncomingMessage, response: ServerResponse, status: 417 | 431): Promise<void> {
     request.headers = {}
     request.rawHeaders = []
+    if (!(await connections.begin(response))) return
+    const correlationId = randomUUID()
+    watch(request, response, correlationId)
     const head = new Head(response, headers)
     head.set('x-request-id', correlationId)
     head.set('connection', 'close')
@@ -112,7 +112,7 @@ export function createHttpServer(deps: Deps): HttpServer {
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.rawHeaders.length > 2 * MAX_HEADERS) return refuse(request, response, 431)
-    if (!connections.begin(response)) return
+    if (!(await connections.begin(response))) return
     const path = pathOf(request)
     const client = readClient(request)
     const head = new Head(response, headers)
@@ -154,7 +154,7 @@ export function createHttpServer(deps: Deps): HttpServer {
   // By default Node drops what comes after a thousand headers: those of a proxy come last. Their number is looked at here.
   server.maxHeadersCount = 0
   // Node would answer by itself, past what counts requests.
-  server.on('checkExpectation', (request, response) => refuse(request, response, 417))
+  server.on('checkExpectation', (request, response) => void refuse(request, response, 417))
   // An answer that its client does not read takes memory.
   server.setTimeout(Math.max(SILENCE_MS, 2 * patienceMs))
   server.on('connection', connections.open)

@@ -21,7 +21,7 @@ import { createExecutor, createSubscriber, type Executor, type OnField, type Sub
 import { type ErrorMasker, refusalOf, retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { type DocumentLimits, documentLimits, refuse } from './limits.js'
 import { onlyPersistedOperations, type PersistedOperations } from './persisted-operations.js'
-import { createReadingTurns, READ_IN_ONE_GO } from './reading-turns.js'
+import { createReadingTurns, LONG_TEXT, READ_IN_ONE_GO } from './reading-turns.js'
 import { declaredOf } from './variables.js'
 
 export interface GraphqlOptions {
@@ -221,7 +221,9 @@ export function createGraphql(options: GraphqlOptions) {
       Promise.resolve(yoga.fetch(url, init, context)),
     getEnveloped: yoga.getEnveloped,
     turnOf: documents.turnOf,
-    takeTurn,
+    /** For a request over HTTP, or a form. For a text to be read, nobody waits. */
+    takeRequestTurn: (caller: string, { length }: { length: number }): Promise<void> | undefined =>
+      length > LONG_TEXT ? takeTurn(caller, length) : undefined,
     /** For a message over a WebSocket. */
     takeMessageTurn: (caller: string, length: number): Promise<void> =>
       length > READ_IN_ONE_GO ? takeTurn(caller) : takeShortTurn(caller, length),

@@ -62,7 +62,9 @@ test.each([
     const request = 'GET / HTTP/1.1\r\nhost: x\r\n'
     const ahead = `${request}\r\n`.repeat(count)
     const heard = tell(url, `${ahead}${request}connection: close\r\n\r\n`)
-    await vi.waitUntil(() => taken > 32)
+    await vi.waitUntil(() => taken > 0)
+    // Each is taken up when the one before it was answered.
+    expect(taken).toBe(1)
     first.resolve()
     expect((await heard).split('HTTP/1.1 204')).toHaveLength(answered + 1)
   },
