@@ -8,6 +8,7 @@ import { createAdmission } from './http/admission.js'
 import { createClientReader } from './http/client.js'
 import { createConnections } from './http/connections.js'
 import { createGate } from './http/gate.js'
+import { createGraphql } from './http/graphql.js'
 import { createErrorMasker } from './http/graphql-errors.js'
 import { createGraphqlRoute } from './http/graphql-route.js'
 import { securityHeaders } from './http/headers.js'
@@ -19,9 +20,8 @@ import { send, sendJson } from './http/responses.js'
 import { createHttpServer, type Handler, type Routes } from './http/server.js'
 import { createHttpTransport } from './http/transport.js'
 import { createWebSocketServer } from './http/websocket.js'
-import { createGraphql } from './http/yoga.js'
-import { takeTurn } from './infra/embedded-turn.js'
 import { isDatabaseUnavailable } from './infra/postgres.js'
+import { lockStart } from './infra/start-lock.js'
 import type { Log } from './ports.js'
 import { createRuntime, type Replacements, urlsOf } from './runtime.js'
 
@@ -49,12 +49,12 @@ export async function createApp(config: Config, log: Log, replacements: Replacem
 
   for (const warning of config.warnings) log.warn({}, warning)
   // Or a command, which has the database only until it ends, would keep a server that starts just then from starting.
-  const endTurn = config.database.url
+  const unlock = config.database.url
     ? () => {}
-    : await takeTurn(config.dataDir, () =>
+    : await lockStart(config.dataDir, () =>
         log.info({}, 'A command, or another server, is using the embedded database: waiting for its end'),
       )
-  const runtime = await createRuntime(config, log, urls, replacements).finally(endTurn)
+  const runtime = await createRuntime(config, log, urls, replacements).finally(unlock)
   const { services, clock, db, redis, jobs, metrics, mailer, mailbox } = runtime
   const { prisma } = db
   const maskError = createErrorMasker(isDatabaseUnavailable)

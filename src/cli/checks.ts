@@ -10,7 +10,7 @@ const MIN_DIFFERENT_CHARACTERS = 10
 /** How many times more than by default. */
 const LENIENT = 10
 /** What lets somebody in, mails somebody or hashes a password. */
-const SENSITIVE = [
+const GUARDED_BY_LIMITS = [
   ...['login', 'register', 'requestPasswordReset', 'resetPassword', 'verifyEmail', 'resendVerificationEmail'],
   ...['exchangeToken', 'changePassword', 'checkPassword'],
 ]
@@ -153,7 +153,7 @@ export const CHECKS: readonly Check[] = [
     asvs: '6.3.1, 2.4.1',
     problemsOf: ({ rateLimits, lockout }) => [
       !rateLimits && 'RATE_LIMITS is off',
-      ...(rateLimits ? SENSITIVE.filter((field) => isLenient(rateLimits, field)) : []).map(
+      ...(rateLimits ? GUARDED_BY_LIMITS.filter((field) => isLenient(rateLimits, field)) : []).map(
         (field) =>
           `RATE_LIMITS allows ${LENIENT} times as many calls of ${field} as the default, or more: is a limit missing?`,
       ),

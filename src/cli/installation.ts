@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Config, loadConfig } from '../config.js'
 import { runningPostgresUrl } from '../infra/embedded-postgres.js'
-import { takeTurn } from '../infra/embedded-turn.js'
 import { createLog } from '../infra/log.js'
+import { lockStart } from '../infra/start-lock.js'
 import { createRuntime, migrate, type Runtime, urlsOf } from '../runtime.js'
 import { byServer, type Client } from '../services/client.js'
 import type { Host } from './host.js'
@@ -25,17 +25,17 @@ async function onDatabase<T>(host: Host, work: (config: Config, log: Log) => Pro
       `There is nothing in ${config.dataDir}: this makes a new installation, beside that of any server.\n`,
     )
   }
-  let endTurn = await takeTurn(config.dataDir, () =>
+  let unlock = await lockStart(config.dataDir, () =>
     host.stderr.write('Another command, or a server that starts, uses the embedded database: waiting for it.\n'),
   )
   try {
     const url = await runningPostgresUrl(config.dataDir)
     if (!url) return await work(config, log)
-    endTurn()
-    endTurn = () => {}
+    unlock()
+    unlock = () => {}
     return await work({ ...config, database: { ...config.database, url } }, log)
   } finally {
-    endTurn()
+    unlock()
   }
 }
 

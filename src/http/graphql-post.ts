@@ -1,9 +1,9 @@
 import type { GraphQLParams } from 'graphql-yoga'
 import type { Log } from '../ports.js'
 import type { Exchange } from './exchange.js'
+import type { Graphql } from './graphql.js'
 import { retryAfterOf, stampErrors, statusOf } from './graphql-errors.js'
 import { send } from './responses.js'
-import type { Graphql } from './yoga.js'
 
 type Params = GraphQLParams & { query: string }
 

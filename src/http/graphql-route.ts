@@ -6,11 +6,11 @@ import type { Admission } from './admission.js'
 import type { Exchange } from './exchange.js'
 import { urlOf } from './fields.js'
 import { graphiqlPage } from './graphiql.js'
+import type { Graphql } from './graphql.js'
 import { badRequest } from './graphql-errors.js'
 import { createGraphqlPost } from './graphql-post.js'
 import { handleCors } from './headers.js'
 import { readBody, send, sendError } from './responses.js'
-import type { Graphql } from './yoga.js'
 
 interface Deps {
   graphql: Graphql

@@ -15,7 +15,7 @@ export interface DocumentLimits {
 }
 
 /** Mutations that test, take or change a credential: each of them once in an operation, whatever it is called there. */
-const SENSITIVE = new Set([
+const ONCE_IN_AN_OPERATION = new Set([
   ...['register', 'verifyEmail', 'resendVerificationEmail', 'login', 'refresh', 'exchangeToken'],
   ...['changePassword', 'requestPasswordReset', 'resetPassword', 'checkPassword'],
 ])
@@ -83,7 +83,7 @@ const rootFieldsRule =
       if (definition.operation !== OperationTypeNode.MUTATION) return
       const called = new Set<string>()
       for (const field of calls.values()) {
-        if (SENSITIVE.has(field) && called.has(field)) refuse(`An operation may call ${field} once only.`)
+        if (ONCE_IN_AN_OPERATION.has(field) && called.has(field)) refuse(`An operation may call ${field} once only.`)
         called.add(field)
       }
     },

@@ -7,9 +7,9 @@ import type { WebSocket } from 'ws'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
 import type { Connections } from './connections.js'
+import type { Graphql } from './graphql.js'
 import type { ErrorMasker } from './graphql-errors.js'
 import { LONG_TEXT } from './reading-turns.js'
-import type { Graphql } from './yoga.js'
 
 export interface Extra {
   socket: WebSocket

@@ -12,12 +12,12 @@ import { tooManyOperations } from './caps.js'
 import { bearerOf } from './exchange.js'
 import { type Events, type Executor, type Subscriber, withEnd } from './execution.js'
 import { createGate, type Gate, type OpenTicket } from './gate.js'
+import type { Graphql } from './graphql.js'
 import { type ErrorMasker, stampErrors } from './graphql-errors.js'
 import { persistedDocument } from './persisted-operations.js'
 import type { Extra } from './socket-conversation.js'
 import { createIds, type Holder } from './socket-ids.js'
 import { createSocketTransport } from './transport.js'
-import type { Graphql } from './yoga.js'
 
 export interface SocketProtocolDeps {
   graphql: Graphql

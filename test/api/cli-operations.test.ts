@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { expect, onTestFinished, test } from 'vitest'
-import { takeTurn } from '../../src/infra/embedded-turn.js'
+import { lockStart } from '../../src/infra/start-lock.js'
 import { NEXT_PASSWORD, startApp } from '../support/app.js'
 import { overflowCli, runCli, spawnCli } from '../support/cli.js'
 import { expectType } from '../support/client.js'
@@ -141,10 +141,10 @@ test('of commands on the embedded database, which ends with the one that has sta
 
 test('a server that starts while a command uses the embedded database waits for its end', async () => {
   const env = { DATA_DIR: makeDataDir() }
-  const endTurn = await takeTurn(env.DATA_DIR, () => {})
+  const unlock = await lockStart(env.DATA_DIR, () => {})
   const server = startProcess(processEnv(env))
   await eventually(server.output).toContain('waiting for its end')
-  endTurn()
+  unlock()
   await server.ready
 })
 

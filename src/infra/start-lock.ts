@@ -9,9 +9,9 @@ const RETRY_MS = 250
 
 /**
  * Whoever starts the embedded database ends it: those that would start it come one after the other, commands until they
- * end, servers until they serve. Returns the function that ends the turn. Throws after a minute.
+ * end, servers until they serve. Returns what unlocks it. Throws after a minute.
  */
-export async function takeTurn(dataDir: string, onWaiting: () => void): Promise<() => void> {
+export async function lockStart(dataDir: string, onWaiting: () => void): Promise<() => void> {
   if (process.platform === 'win32') throw new Error('There is no embedded PostgreSQL on Windows: set DATABASE_URL')
   mkdirSync(dataDir, { recursive: true, mode: OWNER_ONLY_DIRECTORY })
   const lock = join(dataDir, 'command.lock')
