@@ -42,8 +42,6 @@ export class Head {
     if (this.response.destroyed) return body.cancel()
     this.response.writeHead(status, this.fields)
     this.response.flushHeaders()
-    // One that waits behind another answer is asked for its turn by many.
-    this.response.setMaxListeners(0)
     await pipeline(body, this.response).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error
     })
