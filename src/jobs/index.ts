@@ -162,11 +162,6 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     if (next) boss.notifyWorker(next.id)
   }
 
-  /** Has all of a queue, those of the clock included, look for jobs. */
-  function wakeAll(queue: Queue): void {
-    for (const { id } of workers.get(queue) ?? []) boss.notifyWorker(id)
-  }
-
   const workByTheClock = (name: Queue, handle: () => Promise<void>) =>
     work(name, 1, handle, { pollSeconds: SELDOM_SECONDS })
 
@@ -174,20 +169,19 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     db: { executeSql: async (text: string, values?: unknown[]) => ({ rows: await sql(text, values ?? []) }) },
   })
 
-  const jobs: Jobs = {
-    async enqueue(sql: Sql, queue, data) {
+  const jobs = {
+    async enqueue(sql, queue, data) {
       await boss.send(queue, data, through(sql))
     },
-    async complete(sql: Sql, queue, id) {
+    async complete(sql, queue, id) {
       const { affected } = (await boss.complete(queue, id, null, through(sql))) as unknown as { affected: number }
       return affected === 1
     },
     wake,
-  }
+  } satisfies Jobs
 
   return {
     ...jobs,
-    wakeAll,
     isRunning: () => isRunning && !outage.isFailing(),
 
     /** Makes the queues. Call before anything is enqueued. */

@@ -42,7 +42,7 @@ export interface Operator {
   /** Withdraws a signing key, as `keys revoke` does. */
   revokeKey(kid: string): Promise<unknown>
   /** Has the jobs of a queue done now, not at the next poll. */
-  wake: Server['runtime']['jobs']['wakeAll']
+  wake: Server['runtime']['jobs']['wake']
   /** What no API tells: the stored hash of a password. */
   passwordHashOf(user: { id: string }): Promise<string>
 }
@@ -117,7 +117,7 @@ function operatorOf({ runtime: { services, db, jobs } }: Server): Operator {
     sign: checkpoints.signIfDue,
     rotateKeys: signingKeys.rotate,
     revokeKey,
-    wake: jobs.wakeAll,
+    wake: jobs.wake,
     passwordHashOf: async ({ id }) => (await db.pool.query(PASSWORD_HASH, [id])).rows[0].password_hash,
   }
 }
