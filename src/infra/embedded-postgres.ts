@@ -40,15 +40,6 @@ const MAX_SOCKET_PATH_BYTES = 103
 const READY_ATTEMPTS = 50
 const READY_RETRY_MS = 100
 
-/**
- * For an instance whose data nobody will miss: faster, but not safe against a crash of the machine.
- * @internal
- */
-export const THROWAWAY_FLAGS = ['fsync', 'synchronous_commit', 'full_page_writes'].flatMap((name) => [
-  '-c',
-  `${name}=off`,
-])
-
 export interface EmbeddedPostgres {
   url: string
   /** Resolves when PostgreSQL has ended and the data directory is free. */

@@ -6,10 +6,11 @@ import { join } from 'node:path'
 import pg from 'pg'
 import type { TestProject } from 'vitest/node'
 import { loadConfig } from '../../src/config.js'
-import { startEmbeddedPostgres, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
+import { startEmbeddedPostgres } from '../../src/infra/embedded-postgres.js'
 import { createRuntime } from '../../src/runtime.js'
 import { databaseUrl, TEST_ENVIRONMENT } from './environment.js'
 import { createTestLog } from './log.js'
+import { THROWAWAY_FLAGS } from './throwaway.js'
 
 declare module 'vitest' {
   export interface ProvidedContext {

@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
-import { type EmbeddedPostgres, startEmbeddedPostgres, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/infra/embedded-postgres.js'
 import { applyMigrations } from '../../src/infra/migrate.js'
 import { connectPostgres } from '../../src/infra/postgres.js'
 import type { Log } from '../../src/ports.js'
+import { THROWAWAY_FLAGS } from '../support/throwaway.js'
 
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} }
 

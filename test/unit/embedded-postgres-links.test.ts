@@ -2,8 +2,9 @@ import { execFileSync } from 'node:child_process'
 import fs, { linkSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { runningPostgresUrl, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
+import { runningPostgresUrl } from '../../src/infra/embedded-postgres.js'
 import { useDataDir } from '../support/embedded.js'
+import { THROWAWAY_FLAGS } from '../support/throwaway.js'
 
 /** What happens between the writing of any file and the next step. */
 function afterWriting(next: () => void): void {

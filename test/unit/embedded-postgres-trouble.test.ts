@@ -2,9 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chownSync, linkSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { describe, expect, it, vi } from 'vitest'
-import { runningPostgresUrl, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
+import { runningPostgresUrl } from '../../src/infra/embedded-postgres.js'
 import { connectPostgres, isDatabaseUnavailable } from '../../src/infra/postgres.js'
 import { query, SILENT, useDataDir } from '../support/embedded.js'
+import { THROWAWAY_FLAGS } from '../support/throwaway.js'
 
 const { inDataDir, children, databases, start, postmasterPid } = useDataDir()
 

@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process'
 import { chownSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import pg from 'pg'
 import { describe, expect, it, vi } from 'vitest'
-import { startEmbeddedPostgres, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
+import { startEmbeddedPostgres } from '../../src/infra/embedded-postgres.js'
 import { kill, query, SILENT, useDataDir } from '../support/embedded.js'
+import { THROWAWAY_FLAGS } from '../support/throwaway.js'
 
 // Each start is a program of its own, on a machine that may be busy.
 

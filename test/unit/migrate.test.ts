@@ -6,13 +6,14 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type EmbeddedPostgres, startEmbeddedPostgres, THROWAWAY_FLAGS } from '../../src/infra/embedded-postgres.js'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/infra/embedded-postgres.js'
 import { applyMigrations } from '../../src/infra/migrate.js'
 import { isDatabaseUnavailable } from '../../src/infra/postgres.js'
 import type { Log } from '../../src/ports.js'
 import { lockDatabase } from '../support/database-lock.js'
 import { eventually } from '../support/eventually.js'
 import { createTestLog } from '../support/log.js'
+import { THROWAWAY_FLAGS } from '../support/throwaway.js'
 
 // Each start is a program of its own, on a machine that may be busy.
 

@@ -16,7 +16,7 @@ export const denied = ({ viewer, isProofMissing }: Context): RequestError =>
       ? new RequestError('FORBIDDEN', 'You are not allowed to do this.')
       : new RequestError('UNAUTHENTICATED', 'Sign in first.')
 
-type Resolver<Types extends SchemaTypes> = GraphQLFieldResolver<unknown, Types['Context'], object>
+export type Resolver<Types extends SchemaTypes> = GraphQLFieldResolver<unknown, Types['Context'], object>
 
 export const ROOTS: ReadonlySet<string> = new Set(['Query', 'Mutation', 'Subscription'])
 

@@ -1,8 +1,6 @@
 import SchemaBuilder, { BasePlugin, type PothosOutputFieldConfig, type SchemaTypes } from '@pothos/core'
-import type { GraphQLFieldResolver } from 'graphql'
 import { assertAwaited, type Context } from '../../context.js'
-
-type Resolver<Types extends SchemaTypes> = GraphQLFieldResolver<unknown, Types['Context'], object>
+import type { Resolver } from './access.js'
 
 /** Begins no field of an operation that was given up. The outermost plugin. */
 class GivenUpPlugin<Types extends SchemaTypes> extends BasePlugin<Types> {

@@ -3,7 +3,6 @@ import {
   DirectiveLocation,
   GraphQLDirective,
   GraphQLError,
-  type GraphQLFieldResolver,
   GraphQLInt,
   GraphQLNonNull,
   type GraphQLResolveInfo,
@@ -16,7 +15,7 @@ import { familyOf, nameOf } from '../../crypto/refresh-tokens.js'
 import { normalizeEmail, normalizeIdentifier } from '../../identifiers.js'
 import type { RateLimitVerdict } from '../../ports.js'
 import { defaultRateLimits, type RateLimitSubject } from '../../rate-limits.js'
-import { ROOTS } from './access.js'
+import { type Resolver, ROOTS } from './access.js'
 
 // CommonJS: its names are not visible to an ES module import.
 const { Store, getGraphQLRateLimiter } = graphqlRateLimit as unknown as typeof import('graphql-rate-limit')
@@ -128,8 +127,6 @@ async function count(call: Call, parent: unknown, info: GraphQLResolveInfo): Pro
 }
 
 const DECLARED = defaultRateLimits(true)
-
-type Resolver<Types extends SchemaTypes> = GraphQLFieldResolver<unknown, Types['Context'], object>
 
 /** Limits every root field by the table of `rate-limits.ts`, counting each executed field. */
 class RateLimitPlugin<Types extends SchemaTypes> extends BasePlugin<Types> {
