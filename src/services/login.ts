@@ -11,7 +11,7 @@ import type { MailQuotas } from './mail-quotas.js'
 import type { Mails } from './mails.js'
 import type { Refresh } from './refresh.js'
 import type { Sessions } from './sessions.js'
-import type { Throttle } from './throttle.js'
+import { counted, type Throttle } from './throttle.js'
 import { createTurns } from './turns.js'
 
 interface Deps {
@@ -58,6 +58,8 @@ interface Waiting {
 interface Row extends Candidate {
   waitingId: string
   waitingHash: string
+  /** What the identifier counts against where it has no account. */
+  unknownKey: string
   lockedUntil: Date | null
   deviceLockedUntil: Date | null
 }
@@ -90,12 +92,12 @@ const find = (column: 'email_normalized' | 'username_normalized', throttle: 'use
     UNION ALL SELECT '${NIL}', $6::text
     ORDER BY "waitingId" DESC LIMIT 1
   )
-  SELECT account.*, waiting.*, throttle.locked_until AS "lockedUntil", device.locked_until AS "deviceLockedUntil",
+  SELECT account.*, waiting.*, coalesce(throttle.key, split_part($2::text, ',', 1)) AS "unknownKey",
+         throttle.locked_until AS "lockedUntil", device.locked_until AS "deviceLockedUntil",
          EXISTS (SELECT FROM sessions WHERE user_id = account.id AND device_fingerprint = $3::text) AS "isKnownDevice"
   FROM account CROSS JOIN waiting
-  LEFT JOIN login_throttles throttle
-    ON throttle.key = CASE account.id WHEN '${NIL}' THEN $2::text ELSE '${throttle}' || account.id END
-    AND throttle.locked_until > $4::timestamptz
+  LEFT JOIN LATERAL (
+    ${counted(`CASE account.id WHEN '${NIL}' THEN $2::text ELSE '${throttle}' || account.id END`, '$4')}) throttle ON true
   LEFT JOIN login_throttles device
     ON device.key = 'device:' || $5::text || ':' || account.id AND device.locked_until > $4::timestamptz`
 const BY_EMAIL = find('email_normalized', 'user:')
@@ -110,19 +112,18 @@ export function createLogin(deps: Deps) {
 
   async function locate(client: Client, { identifier, deviceCookie }: Credentials): Promise<Found> {
     const key = normalizeIdentifier(identifier)
-    const unknownKey = throttle.keyOfUnknown(identifier)
     const device = devices.read(deviceCookie)
     const isEmail = key.includes('@')
     const [row] = await db.sql<Row>(isEmail ? BY_EMAIL : BY_USERNAME, [
       key,
-      unknownKey,
+      throttle.keysOfUnknown(identifier),
       describeDevice(client.userAgent).fingerprint,
       clock.now(),
       device?.id ?? null,
       hasher.unusable,
     ])
     if (!row) throw new Error('The look-up of an identifier has always one row')
-    const { waitingId, waitingHash, lockedUntil, deviceLockedUntil, ...account } = row
+    const { waitingId, waitingHash, unknownKey, lockedUntil, deviceLockedUntil, ...account } = row
     const waiting = waitingId !== NIL ? { id: waitingId, passwordHash: waitingHash } : null
     if (account.id === NIL) return { account: null, waiting, throttleKey: unknownKey, lockedUntil }
     if (!device || !devices.isKnown(device, account)) {

@@ -44,25 +44,36 @@ const COUNT_IN_SESSION = `
 
 const CLEAR_SESSION = 'DELETE FROM login_throttles WHERE key = $1::text'
 
+/**
+ * What counts now of these keys, separated by commas: an identifier without an account has one for each SECRET_KEY. While that
+ * changes, processes differ in the first of them, and what any has counted has to count for all, as it does for an account.
+ */
+export const counted = (keys: string, now: string) => `
+    SELECT key, locked_until FROM login_throttles
+    WHERE key = ANY(string_to_array(${keys}, ',')) AND (locked_until IS NULL OR locked_until > ${now}::timestamptz)
+    ORDER BY locked_until DESC NULLS LAST, failures DESC LIMIT 1`
+
 // What was counted while the address had no account.
-const ADOPT = 'UPDATE login_throttles SET key = $2::text, user_id = $3::uuid WHERE key = $1::text'
+const ADOPT = `
+  UPDATE login_throttles SET key = $2::text, user_id = $3::uuid
+  WHERE key = (SELECT key FROM (${counted('$1::text', '$4')}) AS one)`
 
 /** Lockout after consecutive failures: the same for identifiers that have an account and for those that have none. */
 export function createThrottle({ clock, audit, mailRequests, keys, threshold, durationMs }: Deps) {
   const keyOfAccount = (userId: string, isEmail: boolean): string => `${isEmail ? 'user' : 'username'}:${userId}`
-  const keyOfUnknown = (identifier: string): string =>
-    `identifier:${hmac(keys.current, normalizeIdentifier(identifier)).toString('base64url')}`
+  const keysOfUnknown = (identifier: string): string =>
+    keys.all.map((key) => `identifier:${hmac(key, normalizeIdentifier(identifier)).toString('base64url')}`).join()
 
   return {
     /** Of each identifier of its own: a lock of one must not tell what the other one is. */
     keyOfAccount,
     /** A lane of its own for a device that the account is known on: what strangers do elsewhere does not reach it. */
     keyOfDevice: (deviceId: string, userId: string): string => `device:${deviceId}:${userId}`,
-    keyOfUnknown,
+    keysOfUnknown,
 
     /** The address has an account from now on: that its lock was gone would tell. */
     async adopt(tx: Transaction, email: string, userId: string): Promise<void> {
-      await tx.sql(ADOPT, [keyOfUnknown(email), keyOfAccount(userId, true), userId])
+      await tx.sql(ADOPT, [keysOfUnknown(email), keyOfAccount(userId, true), userId, clock.now()])
     },
 
     /**
