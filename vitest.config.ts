@@ -58,6 +58,7 @@ export default defineConfig({
     // Only what hangs takes as long: a machine may be slow.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     // Every file has servers of its own, so the files can share the modules, which take seconds to load.
     isolate: false,
     setupFiles: ['test/support/loopback-only.ts'],

@@ -61,7 +61,7 @@ describe('the embedded database', () => {
       `Another server uses this data directory: ${inDataDir()} (process ${child.pid})`,
     )
     const atTheRefusal = reported.length
-    await vi.waitFor(() => expect(reported.length).toBeGreaterThan(atTheRefusal))
+    await vi.waitFor(() => expect(reported.length).toBeGreaterThan(atTheRefusal), 60_000)
   })
 
   it('is started again in the same place when PostgreSQL is killed', async () => {
@@ -142,7 +142,7 @@ describe.runIf(process.platform === 'linux')(
       await vi.waitFor(async () => {
         const active = await query(url, `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND state = 'active'`)
         expect(active).toHaveLength(1)
-      })
+      }, 60_000)
       process.kill(-processGroupOf(postmasterPid()), 'SIGKILL')
       await kill(child)
 

@@ -9,6 +9,8 @@ import { deferred } from '../support/deferred.js'
 import { createTestLog } from '../support/log.js'
 import { openRawConnection, tell } from '../support/raw-connection.js'
 
+const WAIT = { timeout: 60_000, interval: 1 }
+
 async function startServer(handler: Handler) {
   const log = createTestLog()
   const { server } = createHttpServer({
@@ -62,7 +64,7 @@ test.each([
     const request = 'GET / HTTP/1.1\r\nhost: x\r\n'
     const ahead = `${request}\r\n`.repeat(count)
     const heard = tell(url, `${ahead}${request}connection: close\r\n\r\n`)
-    await vi.waitUntil(() => taken > 0)
+    await vi.waitUntil(() => taken > 0, WAIT)
     // Each is taken up when the one before it was answered.
     expect(taken).toBe(1)
     first.resolve()
@@ -78,7 +80,7 @@ test('Who sends a request ahead time and again has as many wait each time', asyn
   const { socket, heard } = openRawConnection(url)
   for (let times = 1; times <= 40; times += 1) {
     socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(2))
-    await vi.waitUntil(() => heard().split('HTTP/1.1 200').length > 2 * times, { interval: 1 })
+    await vi.waitUntil(() => heard().split('HTTP/1.1 200').length > 2 * times, WAIT)
   }
 })
 
