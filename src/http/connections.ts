@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { setImmediate as letOthers } from 'node:timers/promises'
 import type { Log } from '../ports.js'
 import { bareAnswer } from './headers.js'
+import { MAX_CRUMBS } from './request.js'
 
 /** So long is what a client still sends read, and thrown away, after the last answer. */
 const LINGER_MS = 2_000
@@ -63,6 +64,8 @@ interface Deps {
 interface Waiting {
   /** How many requests wait for the answer to another one. */
   queued: number
+  /** How many small pieces of bodies have come while there was always one that waits. */
+  crumbs: number
   last?: ServerResponse
   /** How much its client had left unread at the last look. */
   unread: number
@@ -87,7 +90,7 @@ export function createConnections({ maxUnreadBytes, headers, log }: Deps): Conne
       if (!socket.remoteAddress) return void socket.destroy()
       // What Node calls when the last answer was sent.
       socket.destroySoon = () => linger(socket)
-      const waiting: Waiting = { queued: 0, unread: 0 }
+      const waiting: Waiting = { queued: 0, crumbs: 0, unread: 0 }
       all.set(socket, waiting)
       socket.once('close', () => {
         all.delete(socket)
@@ -108,9 +111,16 @@ export function createConnections({ maxUnreadBytes, headers, log }: Deps): Conne
       if (response.socket) return true
       waiting.queued += 1
       if (waiting.queued > MAX_QUEUED) socket.destroy()
+      const count = () => {
+        waiting.crumbs += 1
+        if (waiting.crumbs > MAX_CRUMBS) socket.destroy()
+      }
+      response.req.on('crumb', count)
       // Node gives it the connection when it is its turn.
       await new Promise((resolve) => response.once('socket', resolve))
+      response.req.off('crumb', count)
       waiting.queued -= 1
+      if (waiting.queued === 0) waiting.crumbs = 0
       await letOthers()
       return !socket.destroyed && !closing.has(socket)
     },

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { GraphQLError } from 'graphql'
 import type { Head } from './head.js'
+import { CRUMB_BYTES, MAX_CRUMBS } from './request.js'
 
 /** Sends a whole body at once. No content type: the head has it already, or there is no body. */
 export function send(head: Head, status: number, contentType: string | null, body: string): void {
@@ -18,9 +19,6 @@ export const sendJson = (head: Head, status: number, body: unknown): void =>
 export const sendError = (head: Head, status: number, error: GraphQLError): void =>
   sendJson(head, status, { errors: [error] })
 
-/** A piece of this size costs more than what is in it. Networks make larger ones: nobody who is well sends many of these. */
-const CRUMB_BYTES = 256
-const MAX_CRUMBS = 1000
 /** So many pieces are kept apart. */
 const MAX_PIECES = 64
 

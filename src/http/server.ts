@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { createServer, IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Log } from '../ports.js'
 import type { Client } from '../services/client.js'
@@ -8,6 +8,7 @@ import type { Exchange } from './exchange.js'
 import { sendFailure, sendNoHandler } from './failures.js'
 import type { ErrorMasker } from './graphql-errors.js'
 import { Head } from './head.js'
+import { Request } from './request.js'
 import type { HttpTransport } from './transport.js'
 
 export type Handler = (exchange: Exchange) => Promise<void> | void
@@ -38,22 +39,6 @@ const MAX_CHECKING_MS = 5_000
 const SILENCE_MS = 120_000
 /** Each costs far more than its bytes; no client that is well, with all the proxies before it, has so many. */
 export const MAX_HEADERS = 200
-
-/**
- * A request that upgrades to nothing that we know is a request like any other (RFC 9110 section 7.8): Java's client and
- * `curl --http2` offer h2c with each. Node would take it for a WebSocket.
- */
-class Request extends IncomingMessage {
-  private asksForUpgrade?: boolean
-
-  get upgrade(): boolean {
-    return this.asksForUpgrade === true && this.headers.upgrade?.toLowerCase() === 'websocket'
-  }
-
-  set upgrade(asks: boolean) {
-    this.asksForUpgrade = asks
-  }
-}
 
 /** Finds the handler; answers 404 and 405 itself. */
 function route(routes: Routes, exchange: Exchange, path: string): Handler | null {

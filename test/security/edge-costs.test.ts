@@ -33,6 +33,9 @@ async function open(text: string): Promise<Socket> {
   return socket
 }
 
+/** Each of which is another one: what is the same is kept once. */
+const trailers = (count: number) => Array.from({ length: count }, (_, index) => `a${index + 1000}:\r\n`).join('')
+
 /** All that the server says, until it closes the connection. */
 async function listen(socket: Socket): Promise<string> {
   let answer = ''
@@ -83,6 +86,18 @@ describe('A body in', () => {
     for (const answer of await Promise.all(sockets.map(listen))) isDone(answer)
   })
 
+  test('thousands of pieces that nobody reads takes little memory', async () => {
+    const { accessToken } = await app.newUser()
+    const query = encodeURIComponent('subscription { securityAlerts { cursor } }')
+    const fields = `host: x\r\naccept: text/event-stream\r\nauthorization: Bearer ${accessToken}\r\n`
+    const before = heldBytes()
+    for (let count = 0; count < 20; count += 1) {
+      await open(`GET /graphql?query=${query} HTTP/1.1\r\n${fields}${CHUNKED}${crumbs('x'.repeat(15_000))}`)
+      await untilRead()
+    }
+    expect(heldBytes() - before).toBeLessThan(20_000_000)
+  })
+
   test('a thousand pieces that are no smaller than those of a network is read', async () => {
     const { url, anonymous } = await startApp({ env: { MAX_BODY_BYTES: '1000000' } })
     expect((await anonymous.post(BODY)).status).toBe(200)
@@ -110,6 +125,8 @@ describe('A request with', () => {
   test.each([
     ['thousands of headers', get(2700)],
     ['an expectation and thousands of headers', get(2700, 'expect: x\r\n')],
+    ['thousands of trailers', `${JSON_POST}${CHUNKED}0\r\n${trailers(1700)}\r\n`],
+    ['hundreds of pieces', `${JSON_POST}${CHUNKED}${crumbs('x'.repeat(900))}0\r\n\r\n`],
   ])('%s takes little memory while it waits behind another one', async (_, request) => {
     const ada = await app.newUser()
     const body = '{"query":"subscription { securityAlerts { cursor } }"}'
