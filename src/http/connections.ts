@@ -43,6 +43,8 @@ export interface Connections {
    * between. False: the connection is closed, and nobody hears an answer. Never, where it is closed meanwhile.
    */
   begin(response: ServerResponse): Promise<boolean>
+  /** Whether a request of it has no whole answer yet. */
+  isAnswering(socket: Socket): boolean
   /** Refuses what is no request. */
   refuse(error: NodeJS.ErrnoException, socket: Socket): void
   /** Looks at what a client has left unread. Past what may wait for all, whoever has left most of it is cut off. */
@@ -83,6 +85,8 @@ export function createConnections({ maxUnreadBytes, headers, log }: Deps): Conne
     waiting.unread = bytes
     return bytes
   }
+
+  const isAnswering = (socket: Socket) => all.get(socket)?.last?.writableFinished === false
 
   return {
     open(socket) {
@@ -125,15 +129,16 @@ export function createConnections({ maxUnreadBytes, headers, log }: Deps): Conne
       return !socket.destroyed && !closing.has(socket)
     },
 
+    isAnswering,
+
     refuse(error, socket) {
       if (closing.has(socket)) return
       const { last, queued } = all.get(socket) ?? {}
-      const isAnswering = last !== undefined && !last.writableFinished
-      if (!socket.writable || error.code === 'ECONNRESET' || queued || (isAnswering && last.headersSent))
-        return void socket.destroy()
+      const isBegun = isAnswering(socket) && last?.headersSent
+      if (!socket.writable || error.code === 'ECONNRESET' || queued || isBegun) return void socket.destroy()
       const status = UNREADABLE[error.code ?? ''] ?? '400 Bad Request'
       socket.write(bareAnswer(status, [...headers, 'x-request-id', randomUUID()]))
-      if (isAnswering) socket.destroy()
+      if (isAnswering(socket)) socket.destroy()
       else linger(socket)
     },
 

@@ -23,7 +23,7 @@ const GOING_AWAY = 1001
 
 /** GraphQL over WebSockets on the same server. */
 export function createWebSocketServer(deps: Deps) {
-  const { readClient, isTrustedOrigin, headers, limits } = deps
+  const { readClient, isTrustedOrigin, headers, limits, connections } = deps
   const open = createCap(limits.socketsPerAddress)
   const options: ServerOptions & Record<'closeTimeout' | 'maxFragments' | 'maxBufferedChunks', number> = {
     noServer: true,
@@ -59,6 +59,8 @@ export function createWebSocketServer(deps: Deps) {
     /** Lets `ws(s)://…/graphql` through. A browser says which page opens it: a foreign one is refused. */
     attach(httpServer: Server): void {
       httpServer.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+        // Its answer would overtake those before it, and be taken for one of them. Who opens a WebSocket sends nothing ahead.
+        if (connections.isAnswering(socket)) return void socket.destroy()
         const { origin } = request.headers
         const { addressKey, correlationId } = readClient(request)
         // What happens on this connection has the id that its handshake was answered with.

@@ -3,6 +3,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
 import { startApp } from '../support/app.js'
+import { eventually } from '../support/eventually.js'
+import { openRawConnection, tell } from '../support/raw-connection.js'
 import { openRawSocket } from '../support/streams.js'
 
 const env = { NODE_ENV: 'production', SMTP_URL: 'smtp://127.0.0.1:9', PUBLIC_URL: 'https://auth.example.com' }
@@ -81,4 +83,19 @@ test('Who resets the connection when a handshake is refused does not end the pro
     socket.resetAndDestroy()
   }
   expect((await headOf(handshake('/graphql', VERSION))).statusLine).toBe('HTTP/1.1 101 Switching Protocols')
+})
+
+const LIVE = 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n'
+
+test.each(['/graphql', '/elsewhere'])(
+  'A handshake that is sent ahead of an answer has none, which would be taken for that one: %s',
+  async (path) => expect(await tell(app.url, `${LIVE}${handshake(path, VERSION)}`)).toBe(''),
+)
+
+test('A handshake behind an answer, on its connection, is one', async () => {
+  const { socket, heard } = openRawConnection(app.url)
+  socket.write(LIVE)
+  await eventually(heard).toContain('{"status":"live"}')
+  socket.write(handshake('/graphql', VERSION))
+  await eventually(heard).toContain('HTTP/1.1 101 Switching Protocols')
 })
