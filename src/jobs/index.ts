@@ -52,6 +52,8 @@ interface Worker {
   id: string
   /** It looks for more by itself when it is done. */
   isBusy: boolean
+  /** Which wake-up call of all was its last one. */
+  woken: number
 }
 
 /** Whether what failed for the last time is kept: mails are. A digest of a password is not, and what a clock begins comes again. */
@@ -84,7 +86,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
   })
   const workers = new Map<Queue, Worker[]>()
   let isRunning = false
-  let turn = 0
+  let wakes = 0
   boss.on('error', (error) => {
     if (!outage.isFailing()) log.error({ err: error }, 'The job queue failed')
   })
@@ -145,7 +147,7 @@ export function createJobs({ execute, isOutage, log }: Deps) {
         }
       }
     for (let index = 0; index < count; index += 1) {
-      const worker = { id: '', isBusy: false }
+      const worker = { id: '', isBusy: false, woken: 0 }
       const pollingIntervalSeconds = index === 0 ? pollSeconds : SELDOM_SECONDS
       const options = { batchSize: 1, pollingIntervalSeconds, minPriority, includeMetadata: true } as const
       worker.id = await boss.work<Data, void, typeof options>(name, options, run(worker))
@@ -154,12 +156,17 @@ export function createJobs({ execute, isOutage, log }: Deps) {
     workers.set(name, ours)
   }
 
-  /** Has the next one that is free look for the job that was enqueued: of them all, all but one would look in vain. */
+  /**
+   * Has one that is free look for the job that was enqueued: of them all, all but one would look in vain. It is the one that
+   * was woken first: who was woken just now may have a job already.
+   */
   function wake(queue: Queue): void {
     const free = workers.get(queue)?.filter(({ isBusy }) => !isBusy) ?? []
-    turn += 1
-    const next = free[turn % free.length]
-    if (next) boss.notifyWorker(next.id)
+    const [next] = free.sort((one, other) => one.woken - other.woken)
+    if (!next) return
+    wakes += 1
+    next.woken = wakes
+    boss.notifyWorker(next.id)
   }
 
   const workByTheClock = (name: Queue, handle: () => Promise<void>) =>

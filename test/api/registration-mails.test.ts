@@ -19,8 +19,10 @@ async function occupyWorkers(app: TestApp) {
   const others = [await app.register(), await app.register()]
   for (const { email } of others) await app.mailsTo(email)
   const quotas = await lockDatabase(app.installation, 'LOCK TABLE mail_quotas IN EXCLUSIVE MODE')
-  for (const { email } of others) await app.anonymous.call(ResendVerificationEmailDocument, { input: { email } })
-  app.operator.wake('mail-request')
+  for (const { email } of others) {
+    await app.anonymous.call(ResendVerificationEmailDocument, { input: { email } })
+    app.operator.wake('mail-request')
+  }
   await quotas.untilWaiting(2)
   return quotas
 }
